@@ -1,0 +1,106 @@
+/*
+ * api.h - all of nic that Python (and a C program) may call.
+ *
+ * Read by the C compiler and, preprocessor lines dropped, by cffi: plain
+ * declarations only. Errors are negative errno. Times are nanoseconds.
+ */
+#ifndef NIC_API_H
+#define NIC_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct port;
+struct pkt_pool;
+
+struct nic_stats {
+	uint64_t rxpkts, rxbytes, rxdrops, rxerrs;
+	uint64_t txpkts, txbytes, txdrops, txerrs;
+	uint64_t swcsum, swgso;
+};
+
+struct nic_info {
+	char name[32];
+	char kind[16];
+	uint32_t caps;		/* PORT_* bits */
+	uint32_t mtu;
+	uint32_t gsomax;
+	int link;		/* 0 ethernet, 1 raw ip */
+	unsigned char mac[6];
+	int fd;
+};
+
+struct nic_pool_stats {
+	uint64_t active;	/* buffers handed out */
+	uint64_t bytes;		/* bytes of storage the pool holds */
+	uint64_t limit;		/* bytes it may hold */
+	uint64_t fails;		/* allocations refused at the limit */
+};
+
+/* Pools. One per owner of ports; limit in bytes. Freed when the last packet
+ * has come back (nic_pool_free only drops the owner's reference). */
+struct pkt_pool *nic_pool_new(uint64_t limit);
+void nic_pool_free(struct pkt_pool *pool);
+void nic_pool_stats(struct pkt_pool *pool, struct nic_pool_stats *out);
+
+/* Backends. On success *out owns the port; nic_close() closes and frees.
+ * caps_mask limits the offloads offered and used (PORT_* bits, ~0 for all). */
+int nic_lo_open(struct pkt_pool *pool, uint32_t mtu, struct port **out);
+/* Two ends; link 0 ethernet, 1 raw ip; qlen packets each way. With threads
+ * nonzero each end has an fd and ends may be driven by different threads. */
+int nic_feth_open(struct pkt_pool *pool_a, struct pkt_pool *pool_b, int link,
+    uint32_t mtu, uint32_t qlen, uint32_t caps_mask, int threads,
+    struct port **a, struct port **b);
+int nic_tap_open(struct pkt_pool *pool, const char *name, int is_tun,
+    int multi_queue, uint32_t caps_mask, struct port **out);
+/* promisc 0: only frames for our mac (given or the interface's own) are
+ * taken; fanout_group < 0: no fanout; ring nonzero: mmap rings. */
+int nic_af_packet_open(struct pkt_pool *pool, const char *ifname,
+    const unsigned char *mac, int promisc, int fanout_group, int fanout_mode,
+    int ring, uint32_t caps_mask, struct port **out);
+
+/* Wrappers. They own the lower port from then on, also on failure. */
+int nic_pcapng_wrap(struct port *lower, const char *path, uint32_t snaplen,
+    const char *ifname, uint64_t epoch_offset_ns, struct port **out);
+int nic_pcapng_comment(struct port *pcap, const char *text);
+int nic_pcapng_flush(struct port *pcap);
+
+struct nic_fault {
+	double loss;		/* 0..1, i.i.d. */
+	double ge_p, ge_r;	/* Gilbert-Elliott: good to bad, bad to good; 0 off */
+	double ge_loss_bad;	/* loss in the bad state, default 1 */
+	double ge_loss_good;
+	double dup, corrupt, reorder;	/* probabilities */
+	uint64_t reorder_gap_ns;	/* how long a reordered packet is held */
+	uint64_t delay_ns, jitter_ns;
+	int jitter_dist;	/* 0 uniform, 1 normal, 2 pareto */
+	uint64_t rate_bps;	/* bits per second, 0 unlimited */
+	uint32_t queue_pkts;	/* queue limit at the rate, packets; 0: 1000 */
+	uint32_t mtu;		/* drop frames whose IP part is longer; 0 off */
+	int partition;		/* nonzero: nothing passes */
+};
+/* dir: 0 transmit, 1 receive, 2 both. Same seed and input: same output. */
+int nic_fault_wrap(struct port *lower, uint64_t seed, struct port **out);
+int nic_fault_set(struct port *fault, int dir, const struct nic_fault *cfg);
+
+/* A port that hides capabilities of the lower one (caps & mask). */
+int nic_capoff_wrap(struct port *lower, uint32_t mask, struct port **out);
+
+void nic_close(struct port *port);
+void nic_info(struct port *port, struct nic_info *out);
+void nic_stats(struct port *port, struct nic_stats *out);
+int nic_set_mtu(struct port *port, uint32_t mtu);
+int nic_set_promisc(struct port *port, int on);
+int nic_set_mac(struct port *port, const unsigned char *mac);
+
+/* Whole frames by copy, for tests and tools. send: 0, or -errno (-EAGAIN: the
+ * port took nothing). recv: bytes, 0 nothing there, or -errno (-EMSGSIZE: len
+ * was too short, the frame is gone). */
+int nic_send(struct port *port, const void *frame, size_t len, uint64_t now);
+long nic_recv(struct port *port, void *buf, size_t len, uint64_t now);
+uint64_t nic_poll_at(struct port *port);
+
+size_t nic_sizeof_pkt(void);	/* compared at import against other packages */
+size_t nic_sizeof_port(void);
+
+#endif
