@@ -28,6 +28,10 @@ case $have in
 *) die "$python is Python ${have%% *}, 3.11 or later is needed: make PYTHON=python3.11" ;;
 esac
 
+include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+[ -e "$include/Python.h" ] ||
+	die "Python ${have%% *} has no headers ($include/Python.h): apt-get install python3-dev"
+
 want="$have $PWD $(cksum pyproject.toml cmake/venv.sh)"
 if [ "$(cat "$venv/.ready" 2>/dev/null)" = "$want" ]; then
 	exit 0
@@ -51,7 +55,7 @@ esac
 log=$venv/install.log
 pip()
 {
-	"$venv/bin/python" -m pip --disable-pip-version-check install "$@" >>"$log" 2>&1 ||
+	"$venv/bin/python" -m pip --disable-pip-version-check --cache-dir build/pip install "$@" >>"$log" 2>&1 ||
 		die "cannot install Python packages (is the package index reachable?): see $log: $(
 			grep -i '^ *error' "$log" | head -n 1)"
 }
@@ -59,5 +63,5 @@ pip()
 pip 'pip>=25.1'
 pip --group build
 # The Makefile builds the extensions itself, incrementally.
-pip --no-build-isolation -C cmake.define.XSOCK_EXT=OFF --group dev -e .
+pip --no-build-isolation -C wheel.cmake=false -C wheel.py-api=py3 --group dev -e .
 printf '%s\n' "$want" >"$venv/.ready"
