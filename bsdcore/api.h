@@ -1,0 +1,274 @@
+/*
+ * api.h - all of bsdcore that Python (and a C program) may call.
+ *
+ * Read by the C compiler and, preprocessor lines dropped, by cffi: plain
+ * declarations only. Calls answer a count or 0, or a negative errno. Times
+ * are nanoseconds; a timeout is relative: < 0 for ever, 0 never wait. A wait
+ * that runs out answers -EAGAIN; one ended by a signal -EINTR, with nothing
+ * done. Every call may be made from any thread; no call needs Python.
+ */
+#ifndef BSDCORE_API_H
+#define BSDCORE_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct stack;
+struct socket;
+struct port;
+struct evq;
+
+/* ---- the stack ---- */
+
+struct bsd_config {
+	const char *name;
+	uint64_t seed[4];	/* all randomness comes from here */
+	uint64_t mem_limit;	/* bytes of mbufs and clusters; 0: 256 MiB */
+	int virtual_time;	/* nonzero: time moves only by bsd_run() */
+	uint64_t start_time;	/* virtual_time: the first now */
+	uint64_t (*clock)(void *arg);	/* NULL: CLOCK_MONOTONIC */
+	void *clock_arg;
+};
+
+int bsd_stack_new(const struct bsd_config *cfg, struct stack **out);
+/* Sockets still open are aborted and become defunct (calls answer -EBADF until closed). */
+void bsd_stack_free(struct stack *s);
+/* By hand: take packets in, run timers, send what is due. Virtual time: now
+ * becomes the time (never backwards). Answers 1 if more is due at once. */
+int bsd_run(struct stack *s, uint64_t now);
+uint64_t bsd_poll_at(struct stack *s);	/* UINT64_MAX: nothing planned */
+uint64_t bsd_now(struct stack *s);
+/* The netisr thread: all signals blocked, no Python. */
+int bsd_start(struct stack *s);
+void bsd_stop(struct stack *s);
+/* Wait until every send queue is empty and every FIN acknowledged, at most
+ * timeout. Answers how many connections still had something to send. */
+int bsd_drain(struct stack *s, int64_t timeout);
+/* fork(2): prepare takes the lock; parent and child give it back. The child's
+ * copy of the stack is dead: calls answer -ECONNABORTED, closing is silent. */
+void bsd_fork_prepare(struct stack *s);
+void bsd_fork_parent(struct stack *s);
+void bsd_fork_child(struct stack *s);
+
+/* ---- interfaces, routes, tunables, counters ---- */
+
+struct bsd_addr {		/* 28 bytes, no padding */
+	unsigned short family;	/* AF_INET or AF_INET6 */
+	unsigned short port;	/* host order */
+	unsigned int flowinfo;
+	unsigned int scope_id;
+	unsigned char addr[16];	/* network order; IPv4 in the first 4 */
+};
+
+struct bsd_ifinfo {
+	char name[16];
+	unsigned int index, flags, mtu;
+	unsigned char lladdr[6];
+	uint64_t ipackets, ibytes, ierrors, iqdrops;
+	uint64_t opackets, obytes, oerrors, oqdrops;
+	int naddrs;
+	struct bsd_addr addrs[8];
+	unsigned char plen[8];
+};
+
+struct bsd_rtinfo {
+	struct bsd_addr dst, gateway;
+	unsigned int plen, flags, mtu;
+	uint64_t use, expire;
+	char ifname[16];
+};
+
+struct bsd_arpinfo {
+	struct bsd_addr addr;
+	unsigned char mac[6];
+	int state;		/* 0 incomplete, 1 reachable, 2 stale, 3 permanent */
+	char ifname[16];
+};
+
+struct bsd_sockinfo {		/* netstat -an */
+	unsigned int id;
+	int family, type, protocol, state;	/* TCPS_* for TCP, else -1 */
+	struct bsd_addr local, remote;
+	unsigned int rcv_cc, snd_cc, rcv_hiwat, snd_hiwat;
+	unsigned int qlen, incqlen, qlimit;
+	uint64_t rxbytes, txbytes, rexmt, srtt_ns, cwnd;
+	int pid, relay;
+	char timer[12];
+};
+
+#define BSD_IFF_UP 1
+#define BSD_IFF_LOOPBACK 2
+#define BSD_IFF_BROADCAST 4
+#define BSD_IFF_PROMISC 8
+#define BSD_IFF_ANYIP 16
+
+/* The stack uses the port from now on; it is closed by bsd_stack_free() or
+ * bsd_if_detach(). Answers the interface index (> 0). */
+int bsd_if_attach(struct stack *s, struct port *port, const char *name);
+int bsd_if_detach(struct stack *s, unsigned int ifindex);
+int bsd_if_flags(struct stack *s, unsigned int ifindex, unsigned int set,
+    unsigned int clear);
+int bsd_if_mtu(struct stack *s, unsigned int ifindex, unsigned int mtu);
+int bsd_if_addaddr(struct stack *s, unsigned int ifindex,
+    const struct bsd_addr *addr, unsigned int plen);
+int bsd_if_deladdr(struct stack *s, unsigned int ifindex,
+    const struct bsd_addr *addr);
+int bsd_if_index(struct stack *s, const char *name);	/* or -ENXIO */
+int bsd_route_add(struct stack *s, const struct bsd_addr *dst,
+    unsigned int plen, const struct bsd_addr *gw, unsigned int ifindex);
+int bsd_route_del(struct stack *s, const struct bsd_addr *dst,
+    unsigned int plen);
+/* A permanent link-layer entry. */
+int bsd_arp_add(struct stack *s, unsigned int ifindex,
+    const struct bsd_addr *addr, const unsigned char *mac);
+/* Lists: fill up to n, answer how many there are in all. */
+int bsd_if_list(struct stack *s, struct bsd_ifinfo *v, int n);
+int bsd_route_list(struct stack *s, struct bsd_rtinfo *v, int n);
+int bsd_arp_list(struct stack *s, struct bsd_arpinfo *v, int n);
+int bsd_sock_list(struct stack *s, struct bsd_sockinfo *v, int n);
+
+int bsd_sysctl_get(struct stack *s, const char *name, int64_t *out);
+int bsd_sysctl_set(struct stack *s, const char *name, int64_t value);
+/* i-th tunable or counter; -ENOENT past the end. Strings are static. */
+int bsd_sysctl_info(struct stack *s, int i, const char **name,
+    const char **doc, int64_t *value, int64_t *min, int64_t *max);
+int bsd_stat(struct stack *s, int i, const char **name, uint64_t *value);
+
+struct bsd_memstat {
+	uint64_t mbufs, cl2k, cl4k, cl16k, cl64k, foreign;
+	uint64_t bytes, limit, fails;
+	uint64_t sockets, callouts;
+};
+void bsd_memstat(struct stack *s, struct bsd_memstat *out);
+
+/* ---- sockets ---- */
+
+int bsd_socket(struct stack *s, int family, int type, int protocol,
+    struct socket **out);
+int bsd_socketpair(struct stack *s, int family, int type, struct socket **a,
+    struct socket **b);
+/* Lets go of the socket: the pointer is dead afterwards. */
+int bsd_close(struct socket *so);
+int bsd_abort(struct socket *so);	/* RST, queued data lost */
+int bsd_bind(struct socket *so, const struct bsd_addr *addr);
+int bsd_listen(struct socket *so, int backlog);
+int bsd_accept(struct socket *so, int64_t timeout, struct socket **out,
+    struct bsd_addr *peer);
+/* Waits for the end of the handshake, at most timeout; timeout 0 answers
+ * -EINPROGRESS; after a wait that ran out -EAGAIN, after a signal -EINTR,
+ * the connecting goes on (call bsd_wait and read SO_ERROR). */
+int bsd_connect(struct socket *so, const struct bsd_addr *addr,
+    int64_t timeout);
+int bsd_shutdown(struct socket *so, int how);
+int bsd_getsockname(struct socket *so, struct bsd_addr *out);
+int bsd_getpeername(struct socket *so, struct bsd_addr *out);
+/* PF_LOCAL inside the stack: names are opaque bytes, no file system. */
+int bsd_bind_local(struct socket *so, const void *name, size_t len);
+int bsd_connect_local(struct socket *so, const void *name, size_t len,
+    int64_t timeout);
+long bsd_localname(struct socket *so, int peer, void *buf, size_t len);
+
+struct bsd_iovec {		/* struct iovec */
+	void *base;
+	size_t len;
+};
+
+/* flags are Linux's MSG_* values. MSG_DONTWAIT: as timeout 0. MSG_NOSIGNAL is
+ * always so. to, from may be NULL. send answers what it took (all, unless
+ * non-blocking or interrupted); sendall loops, *done says how far it came.
+ * recv waits for something, with MSG_WAITALL for all; 0 at end of stream. */
+long bsd_send(struct socket *so, const void *buf, size_t len, int flags,
+    const struct bsd_addr *to, int64_t timeout);
+int bsd_sendall(struct socket *so, const void *buf, size_t len, int flags,
+    int64_t timeout, size_t *done);
+long bsd_recv(struct socket *so, void *buf, size_t len, int flags,
+    struct bsd_addr *from, int64_t timeout);
+/* control: cmsgs as in recvmsg(2); *controllen in and out; *flags in and out
+ * (MSG_TRUNC, MSG_CTRUNC, MSG_EOR). */
+long bsd_sendmsg(struct socket *so, const struct bsd_iovec *iov, int iovcnt,
+    const void *control, size_t controllen, int flags,
+    const struct bsd_addr *to, int64_t timeout);
+long bsd_recvmsg(struct socket *so, const struct bsd_iovec *iov, int iovcnt,
+    void *control, size_t *controllen, int *flags, struct bsd_addr *from,
+    int64_t timeout);
+
+/* Linux's level and option numbers. get: *len in and out. */
+int bsd_setsockopt(struct socket *so, int level, int name, const void *val,
+    size_t len);
+int bsd_getsockopt(struct socket *so, int level, int name, void *val,
+    size_t *len);
+
+/* Poll bits are Linux's. bsd_poll looks now; bsd_wait waits for any of
+ * events (POLLERR and POLLHUP always), answers the bits or 0 when the time ran
+ * out. */
+int bsd_poll(struct socket *so);
+int bsd_wait(struct socket *so, int events, int64_t timeout);
+struct bsd_pollfd {
+	struct socket *so;
+	int events, revents;
+};
+int bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout);
+
+/* A kqueue-like event queue: level-triggered, one eventfd for all. data is
+ * answered with the event. Answers the number of events. */
+struct bsd_event {
+	uint64_t data;
+	int events;
+};
+int bsd_evq_new(struct stack *s, struct evq **out);
+void bsd_evq_free(struct evq *q);
+int bsd_evq_fd(struct evq *q);
+/* events 0: forget the socket. */
+int bsd_evq_ctl(struct evq *q, struct socket *so, int events, uint64_t data);
+int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
+
+/* ---- relays: a host descriptor carries a socket ----
+ *
+ * The netisr thread moves bytes both ways between a connected (or connecting)
+ * stream socket and fd, non-blocking, which it then owns. Half-closes, resets and
+ * errors are carried over. Used for descriptors handed to pollers (the other
+ * end of an AF_UNIX pair) and by the gateway (a host TCP socket). */
+#define BSD_RELAY_PAIR 1	/* fd is one end of an AF_UNIX stream pair whose other
+				 * end the application has; it is shown unwritable
+				 * (a fill block) until the socket is connected */
+#define BSD_RELAY_HOST 2	/* fd is a host socket, perhaps still connecting */
+int bsd_relay(struct socket *so, int fd, int kind);
+/* A listener's or datagram socket's stand-in: fd gets a token (a byte; for
+ * a listening AF_UNIX path: a connection) whenever the socket is readable. */
+#define BSD_TOKEN_DGRAM 1	/* fd: our end of an AF_UNIX datagram pair */
+#define BSD_TOKEN_LISTEN 2	/* fd: unused; name: the abstract name to connect to */
+int bsd_token(struct socket *so, int kind, int fd, const void *name,
+    size_t namelen);
+/* The application has taken one token; put the next if still readable. */
+int bsd_token_ack(struct socket *so);
+
+/* ---- the gateway: carries flows of a neighbour stack over host sockets ----
+ *
+ * Attached to a stack whose interface is promiscuous and takes any address. A
+ * SYN or a first datagram makes a host socket; the SYN,ACK goes out when the host
+ * connection stands, a refusal becomes a RST. */
+struct bsd_gwmap {		/* first match wins; none: the address itself */
+	struct bsd_addr match;	/* port 0: any */
+	unsigned int plen;
+	int protocol;		/* IPPROTO_TCP, _UDP, 0 both */
+	struct bsd_addr to;	/* family 0: refuse; port 0: keep */
+};
+struct bsd_gwstats {
+	uint64_t tcp_flows, tcp_refused, udp_flows, udp_refused, limited;
+	uint64_t bytes_out, bytes_in, open;
+};
+int bsd_gateway_start(struct stack *s, const struct bsd_gwmap *maps, int n,
+    unsigned int max_flows);
+void bsd_gateway_stats(struct stack *s, struct bsd_gwstats *out);
+/* A host listener (or bound datagram) fd whose peers are carried to `to` in the stack. The fd
+ * is owned from then on. Answers an id or -errno. */
+int bsd_gateway_forward(struct stack *s, int fd, const struct bsd_addr *to);
+
+/* Frame text for traces: one line, NUL-terminated, like tcpdump's. */
+int bsd_describe(const void *frame, size_t len, int link, char *buf,
+    size_t buflen);
+
+size_t bsd_sizeof_pkt(void);	/* compared at import with nic's */
+size_t bsd_sizeof_port(void);
+
+#endif
