@@ -218,8 +218,8 @@ offload_parse(const struct pkt *p, uint32_t l2len, struct offload_hdr *oh)
 		return -EINVAL;
 	}
 	oh->oh_version = b[l3] >> 4;
-	if (l2len != 0 && get16(b + l2len - 2) !=
-	    (oh->oh_version == 4 ? 0x0800 : 0x86dd)) {
+	if (l2len != 0 &&
+	    get16(b + l2len - 2) != (oh->oh_version == 4 ? 0x0800 : 0x86dd)) {
 		return -EINVAL;
 	}
 	if (oh->oh_version == 4) {
@@ -276,7 +276,7 @@ offload_csum(struct pkt *p)
 	}
 	sum = (uint16_t)~csum_fold(csum_pkt(p, start, p->p_pktlen - start));
 	if (sum == 0 && p->p_csum_offset == 6) {
-		sum = 0xffff;	/* UDP: 0 says that there is none */
+		sum = 0xffff; /* UDP: 0 says that there is none */
 	}
 	memcpy(q->p_data + at, &sum, 2);
 	p->p_flags &= (uint8_t)~PKT_CSUM_PARTIAL;
@@ -303,14 +303,14 @@ offload_push(struct offload_cut *cut, struct pkt *p)
 /* What one offload_cut() call works on. */
 struct cutter {
 	const struct pkt *k_from;
-	const struct pkt *k_buf;	/* where the next payload byte lies */
-	uint32_t	 k_off;		/* in k_buf */
-	struct pkt_pool	*k_pool;
-	uint32_t	 k_headroom;
-	bool		 k_sg, k_partial;
+	const struct pkt *k_buf; /* where the next payload byte lies */
+	uint32_t k_off;		 /* in k_buf */
+	struct pkt_pool *k_pool;
+	uint32_t k_headroom;
+	bool k_sg, k_partial;
 	struct offload_hdr k_hdr;
-	uint32_t	 k_paylen;	/* whole payload */
-	uint64_t	 k_pseudo;	/* pseudo-header sum, length left out */
+	uint32_t k_paylen; /* whole payload */
+	uint64_t k_pseudo; /* pseudo-header sum, length left out */
 };
 
 static void
@@ -343,8 +343,8 @@ cutter_payload(struct cutter *k, struct pkt *head, uint32_t n)
 			head->p_len += part;
 		} else if (part > 0) {
 			pkt_ext_hold(k->k_buf->p_ext);
-			last->p_next = pkt_wrap(k->k_pool, at, part,
-			    k->k_buf->p_ext);
+			last->p_next =
+			    pkt_wrap(k->k_pool, at, part, k->k_buf->p_ext);
 			if (last->p_next == NULL) {
 				pkt_ext_drop(k->k_buf->p_ext);
 				return -ENOBUFS;
@@ -430,7 +430,7 @@ cutter_segment(struct cutter *k, uint32_t i, uint32_t n)
 	cutter_ip(k, p->p_data, i, len);
 	cutter_l4(k, p->p_data, i * from->p_gso_size, len);
 	if (!k->k_partial) {
-		(void)offload_csum(p);	/* our own header: cannot fail */
+		(void)offload_csum(p); /* our own header: cannot fail */
 	}
 	return p;
 }
@@ -449,8 +449,8 @@ cutter_init(struct cutter *k, uint32_t l2len)
 		return -EINVAL;
 	}
 	if (p->p_gso_type == PKT_GSO_UDP_L4 ? oh->oh_proto != IPPROTO_UDP_ :
-	    oh->oh_proto != IPPROTO_TCP_ ||
-	    (p->p_gso_type == PKT_GSO_TCPV4) != (oh->oh_version == 4)) {
+					      oh->oh_proto != IPPROTO_TCP_ ||
+		    (p->p_gso_type == PKT_GSO_TCPV4) != (oh->oh_version == 4)) {
 		return -EINVAL;
 	}
 	k->k_paylen = p->p_pktlen - oh->oh_end;
@@ -467,10 +467,12 @@ cutter_init(struct cutter *k, uint32_t l2len)
 		if (p->p_csum_start != oh->oh_l4) {
 			return -EINVAL;
 		}
-		memcpy(&field, oh->oh_bytes + oh->oh_l4 +
-		    (oh->oh_proto == IPPROTO_TCP_ ? 16 : 6), 2);
-		k->k_pseudo = (uint64_t)field +
-		    (uint16_t)~mem16((uint16_t)l4len);
+		memcpy(&field,
+		    oh->oh_bytes + oh->oh_l4 +
+			(oh->oh_proto == IPPROTO_TCP_ ? 16 : 6),
+		    2);
+		k->k_pseudo =
+		    (uint64_t)field + (uint16_t)~mem16((uint16_t)l4len);
 	} else {
 		k->k_pseudo = csum_pseudo(oh->oh_bytes + oh->oh_l3,
 		    oh->oh_version, oh->oh_proto, 0);
@@ -485,8 +487,11 @@ int
 offload_cut(const struct pkt *p, struct pkt_pool *pool, uint32_t l2len,
     uint32_t headroom, bool sg, bool partial, struct offload_cut *cut)
 {
-	struct cutter k = { .k_from = p, .k_pool = pool,
-		.k_headroom = headroom, .k_sg = sg, .k_partial = partial };
+	struct cutter k = { .k_from = p,
+		.k_pool = pool,
+		.k_headroom = headroom,
+		.k_sg = sg,
+		.k_partial = partial };
 	uint32_t had = cut->sc_n, off = 0;
 	int error = cutter_init(&k, l2len);
 

@@ -7,21 +7,21 @@
 #include "nic/pkt_pool.h"
 #include "nic/port_impl.h"
 
-#define OFFLOAD_HDRMAX 256	/* link + ip + transport headers we cut */
-#define OFFLOAD_SEGMAX 4096	/* segments of one packet */
+#define OFFLOAD_HDRMAX 256  /* link + ip + transport headers we cut */
+#define OFFLOAD_SEGMAX 4096 /* segments of one packet */
 
 /* Where the headers of a frame are. */
 struct offload_hdr {
-	uint8_t		oh_bytes[OFFLOAD_HDRMAX];
-	uint16_t	oh_l3, oh_l4, oh_end;	/* offsets in the frame */
-	uint8_t		oh_version;		/* 4 or 6 */
-	uint8_t		oh_proto;		/* 6 TCP, 17 UDP */
+	uint8_t oh_bytes[OFFLOAD_HDRMAX];
+	uint16_t oh_l3, oh_l4, oh_end; /* offsets in the frame */
+	uint8_t oh_version;	       /* 4 or 6 */
+	uint8_t oh_proto;	       /* 6 TCP, 17 UDP */
 };
 
 /* Segments, oldest first; sc_v grows by realloc. */
 struct offload_cut {
-	struct pkt	**sc_v;
-	uint32_t	 sc_n, sc_cap;
+	struct pkt **sc_v;
+	uint32_t sc_n, sc_cap;
 };
 
 /* Sum of 16-bit words in memory order, not folded to 16 bits; start with 0.

@@ -36,15 +36,15 @@
 #endif
 
 #define POOL_NCLASS 6
-#define POOL_HUGE POOL_NCLASS	/* made to measure, never kept */
-#define BLOCK_HDR 128		/* storage starts on a cache line */
+#define POOL_HUGE POOL_NCLASS /* made to measure, never kept */
+#define BLOCK_HDR 128	      /* storage starts on a cache line */
 
 struct block {
-	struct pkt	 b_pkt;
-	struct pkt_ext	 b_ext;
-	struct block	*b_next;	/* on c_local or c_remote */
-	uint32_t	 b_size;	/* of the storage */
-	uint32_t	 b_class;
+	struct pkt b_pkt;
+	struct pkt_ext b_ext;
+	struct block *b_next; /* on c_local or c_remote */
+	uint32_t b_size;      /* of the storage */
+	uint32_t b_class;
 };
 
 _Static_assert(sizeof(struct block) <= BLOCK_HDR, "a block's head has grown");
@@ -55,16 +55,16 @@ struct pool_class {
 	atomic_uint_fast64_t c_frees;
 	/* The owner's. */
 	_Alignas(64) struct block *c_local;
-	uint64_t	 c_allocs;
+	uint64_t c_allocs;
 };
 
 struct nic_pool {
-	struct pkt_pool	 np_pool;
-	uint64_t	 np_limit;
-	uint64_t	 np_bytes;	/* in blocks, free or not */
-	uint64_t	 np_fails;
-	uint64_t	 np_blocks;	/* made and not unmade by the owner */
-	atomic_int_fast64_t np_left;	/* after nic_pool_free: blocks out */
+	struct pkt_pool np_pool;
+	uint64_t np_limit;
+	uint64_t np_bytes; /* in blocks, free or not */
+	uint64_t np_fails;
+	uint64_t np_blocks;	     /* made and not unmade by the owner */
+	atomic_int_fast64_t np_left; /* after nic_pool_free: blocks out */
 	struct pool_class np_class[POOL_NCLASS + 1];
 };
 
@@ -110,8 +110,10 @@ poison_check(struct block *b)
 
 	for (uint32_t i = 0; i < b->b_size; i++) {
 		if (block_storage(b)[i] != dead[i % 4]) {
-			fprintf(stderr, "pkt_pool: byte %u of a free buffer "
-			    "of %u was written\n", i, b->b_size);
+			fprintf(stderr,
+			    "pkt_pool: byte %u of a free buffer "
+			    "of %u was written\n",
+			    i, b->b_size);
 			abort();
 		}
 	}
@@ -153,7 +155,7 @@ block_free(struct nic_pool *np, struct block *b)
 		if (head == POOL_CLOSED) {
 			free(b);
 			if (atomic_fetch_sub_explicit(&np->np_left, 1,
-			    memory_order_acq_rel) == 1) {
+				memory_order_acq_rel) == 1) {
 				pool_destroy(np);
 			}
 			return;
@@ -182,7 +184,7 @@ class_collect(struct pool_class *c)
 		return;
 	}
 	b = atomic_exchange_explicit(&c->c_remote, NULL,
-	    memory_order_acquire);			/* (B) */
+	    memory_order_acquire); /* (B) */
 	if (c->c_local != NULL) {
 		for (last = b; last->b_next != NULL; last = last->b_next) {
 			continue;
@@ -289,9 +291,10 @@ pool_alloc(struct pkt_pool *pool, uint32_t size, uint32_t headroom)
 		size = headroom;
 	}
 	while (class < POOL_NCLASS && class_size[class] < size) {
-		class++;
+		class ++;
 	}
-	b = block_get(np, class, class < POOL_NCLASS ? class_size[class] : size);
+	b = block_get(np, class,
+	    class < POOL_NCLASS ? class_size[class] : size);
 	if (b == NULL) {
 		return NULL;
 	}
@@ -347,8 +350,8 @@ pool_free1(struct pkt *p)
 struct pkt_pool *
 nic_pool_new(uint64_t limit)
 {
-	struct nic_pool *np = aligned_alloc(64,
-	    (sizeof(*np) + 63) & ~(size_t)63);
+	struct nic_pool *np =
+	    aligned_alloc(64, (sizeof(*np) + 63) & ~(size_t)63);
 
 	if (np == NULL) {
 		return NULL;
@@ -390,7 +393,7 @@ nic_pool_free(struct pkt_pool *pool)
 		}
 	}
 	if (atomic_fetch_sub_explicit(&np->np_left, home,
-	    memory_order_acq_rel) == home) {
+		memory_order_acq_rel) == home) {
 		pool_destroy(np);
 	}
 }
@@ -405,8 +408,8 @@ nic_pool_stats(struct pkt_pool *pool, struct nic_pool_stats *out)
 		struct pool_class *c = &np->np_class[i];
 		/* Frees first: a difference taken while others work may be
 		 * too large by what they did meanwhile, never negative. */
-		uint64_t frees = atomic_load_explicit(&c->c_frees,
-		    memory_order_acquire);
+		uint64_t frees =
+		    atomic_load_explicit(&c->c_frees, memory_order_acquire);
 
 		active += stat_read(&c->c_allocs) - frees;
 	}

@@ -123,7 +123,7 @@ nic_set_mtu(struct port *port, uint32_t mtu)
 	int error;
 
 	if (mtu < 68 || mtu > PORT_IPMAX) {
-		return -EINVAL;		/* RFC 791: every link carries 68 */
+		return -EINVAL; /* RFC 791: every link carries 68 */
 	}
 	error = port_ctl(port, PORT_CTL_MTU, &mtu);
 	for (; error == 0 && port != NULL; port = port->pt_lower) {
@@ -148,12 +148,12 @@ nic_set_mac(struct port *port, const unsigned char *mac)
 		return -EOPNOTSUPP;
 	}
 	if (mac[0] & 1) {
-		return -EADDRNOTAVAIL;	/* a group has no port of its own */
+		return -EADDRNOTAVAIL; /* a group has no port of its own */
 	}
 	memcpy(addr, mac, sizeof(addr));
 	error = port_ctl(port, PORT_CTL_MAC, addr);
 	if (error == -EOPNOTSUPP) {
-		error = 0;		/* a port that filters nothing */
+		error = 0; /* a port that filters nothing */
 	}
 	for (; error == 0 && port != NULL; port = port->pt_lower) {
 		memcpy(port->pt_mac, addr, sizeof(addr));

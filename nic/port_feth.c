@@ -14,10 +14,10 @@
  * so that each can be readable (something came) and unwritable (the ring is
  * full) independently, as po_fd and po_tx promise; an eventfd cannot say the
  * latter. A consumer that finds its ring empty arms its bell and looks again;
- * who publishes and finds the bell armed disarms it and rings. Between
- * "publish, look at the bell" (E) and "arm, look at the ring" (F) stand full
- * fences, so one of the two sees the other, and a consumer may sleep on its
- * fd after any po_rx. While it is awake the bell is disarmed and nobody makes
+ * who publishes and finds the bell armed disarms it and rings. "Publish,
+ * look at the bell" (E) and "arm, look at the ring" (F) are sequentially
+ * consistent, so one of the two sees the other, and a consumer may sleep on
+ * its fd after any po_rx. While it is awake the bell is disarmed and nobody makes
  * system calls. A full ring stuffs the socket towards the consumer, which
  * leaves the sender's fd unwritable until the consumer has found its ring
  * empty and emptied its socket too.
@@ -38,40 +38,41 @@
 #include "nic/api.h"
 #include "nic/port_impl.h"
 
-#define FETH_STUFFING 4096	/* more than a quarter of FETH_SNDBUF */
+#define FETH_STUFFING 4096 /* more than a quarter of FETH_SNDBUF */
 #define FETH_SNDBUF 8192
 #define FETH_QMAX (1u << 20)
 
 struct feth_ring {
 	/* The producer's. */
 	_Alignas(64) atomic_uint r_tail;
-	uint32_t	 r_head_seen;
+	uint32_t r_head_seen;
 	/* The consumer's. */
 	_Alignas(64) atomic_uint r_head;
-	uint32_t	 r_tail_seen;
+	uint32_t r_tail_seen;
 	/* Both. */
 	_Alignas(64) atomic_bool r_armed;
-	atomic_bool	 r_dirty;
-	struct pkt	**r_slot;	/* r_mask + 1 */
-	uint32_t	 r_mask, r_qlen;
+	atomic_bool r_dirty;
+	struct pkt **r_slot; /* r_mask + 1 */
+	uint32_t r_mask, r_qlen;
+	bool r_rung; /* there is a doorbell */
 };
 
 struct feth_pair;
 
 struct feth {
-	struct port	 f_port;
+	struct port f_port;
 	struct feth_pair *f_pair;
 	struct feth_ring *f_rx, *f_tx;
-	atomic_bool	*f_closed, *f_gone;	/* this end, the other end */
-	int		 f_fd, f_peerfd;	/* -1: no threads */
+	atomic_bool *f_closed, *f_gone; /* this end, the other end */
+	int f_fd, f_peerfd;		/* -1: no threads */
 };
 
 struct feth_pair {
-	struct feth_ring fp_ring[2];	/* fp_ring[i] is received by end i */
-	atomic_uint	 fp_refs;
-	atomic_bool	 fp_closed[2];
-	int		 fp_fd[2];
-	struct feth	 fp_end[2];
+	struct feth_ring fp_ring[2]; /* fp_ring[i] is received by end i */
+	atomic_uint fp_refs;
+	atomic_bool fp_closed[2];
+	int fp_fd[2];
+	struct feth fp_end[2];
 };
 
 /* Write n bytes towards the consumer. Failing, the socket is full already. */
@@ -92,10 +93,9 @@ ring_bell(struct feth_ring *r, int fd)
 	if (fd < 0) {
 		return;
 	}
-	atomic_thread_fence(memory_order_seq_cst);		/* (E) */
-	if (atomic_load_explicit(&r->r_armed, memory_order_relaxed) &&
+	if (atomic_load(&r->r_armed) && /* (E) */
 	    atomic_exchange_explicit(&r->r_armed, false,
-	    memory_order_acq_rel)) {
+		memory_order_acq_rel)) {
 		ring_write(r, fd, 1);
 	}
 }
@@ -108,15 +108,19 @@ ring_push(struct feth_ring *r, struct pkt **v, uint32_t n)
 
 	if (room < n) {
 		r->r_head_seen = atomic_load_explicit(&r->r_head,
-		    memory_order_acquire);			/* (D) */
+		    memory_order_acquire); /* (D) */
 		room = r->r_qlen - (tail - r->r_head_seen);
 	}
 	n = MIN_OF(n, room);
 	for (uint32_t i = 0; i < n; i++) {
 		r->r_slot[(tail + i) & r->r_mask] = v[i];
 	}
-	atomic_store_explicit(&r->r_tail, tail + n,
-	    memory_order_release);				/* (A) */
+	if (r->r_rung) {
+		atomic_store(&r->r_tail, tail + n); /* (A) (E) */
+	} else {
+		atomic_store_explicit(&r->r_tail, tail + n,
+		    memory_order_release); /* (A) */
+	}
 	return n;
 }
 
@@ -127,14 +131,14 @@ ring_pop(struct feth_ring *r, struct pkt **v, uint32_t n)
 
 	if (r->r_tail_seen - head < n) {
 		r->r_tail_seen = atomic_load_explicit(&r->r_tail,
-		    memory_order_acquire);			/* (B) */
+		    memory_order_acquire); /* (B) */
 	}
 	n = MIN_OF(n, r->r_tail_seen - head);
 	for (uint32_t i = 0; i < n; i++) {
 		v[i] = r->r_slot[(head + i) & r->r_mask];
 	}
 	atomic_store_explicit(&r->r_head, head + n,
-	    memory_order_release);				/* (C) */
+	    memory_order_release); /* (C) */
 	return n;
 }
 
@@ -147,7 +151,7 @@ feth_gone(struct feth *f)
 static bool
 ring_empty(struct feth_ring *r)
 {
-	return atomic_load_explicit(&r->r_tail, memory_order_acquire) ==
+	return atomic_load(&r->r_tail) == /* (F) */
 	    atomic_load_explicit(&r->r_head, memory_order_relaxed);
 }
 
@@ -174,14 +178,13 @@ feth_arm(struct feth *f)
 	}
 	if (atomic_load_explicit(&r->r_dirty, memory_order_relaxed) &&
 	    atomic_exchange_explicit(&r->r_dirty, false,
-	    memory_order_acq_rel)) {
+		memory_order_acq_rel)) {
 		feth_drain(f->f_fd);
 	}
 	if (atomic_load_explicit(&r->r_armed, memory_order_relaxed)) {
 		return false;
 	}
-	atomic_store_explicit(&r->r_armed, true, memory_order_relaxed);
-	atomic_thread_fence(memory_order_seq_cst);		/* (F) */
+	atomic_store(&r->r_armed, true); /* (F) */
 	if (ring_empty(r)) {
 		return false;
 	}
@@ -364,13 +367,13 @@ pair_sockets(struct feth_pair *fp)
 	int size = FETH_SNDBUF;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
-	    fp->fp_fd) != 0) {
+		fp->fp_fd) != 0) {
 		fp->fp_fd[0] = fp->fp_fd[1] = -1;
 		return -errno;
 	}
 	for (int i = 0; i < 2; i++) {
 		if (setsockopt(fp->fp_fd[i], SOL_SOCKET, SO_SNDBUF, &size,
-		    sizeof(size)) != 0) {
+			sizeof(size)) != 0) {
 			return -errno;
 		}
 	}
@@ -398,6 +401,7 @@ pair_make(uint32_t qlen, int threads, struct feth_pair **out)
 
 		r->r_qlen = qlen;
 		r->r_mask = slots - 1;
+		r->r_rung = threads != 0;
 		r->r_slot = calloc(slots, sizeof(struct pkt *));
 		if (r->r_slot == NULL) {
 			error = -ENOMEM;

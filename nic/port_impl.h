@@ -18,7 +18,7 @@
 
 #define ETHER_HDR_LEN 14
 #define ETHER_ADDR_LEN 6
-#define PORT_IPMAX 65535	/* the longest IPv4 packet */
+#define PORT_IPMAX 65535 /* the longest IPv4 packet */
 #define PORT_TSO (PORT_TSO4 | PORT_TSO6 | PORT_USO)
 #define PORT_OFFLOADS                                                          \
 	(PORT_TXCSUM | PORT_TSO | PORT_RXCSUM | PORT_LRO | PORT_SG)

@@ -10,12 +10,12 @@
 #include "nic/api.h"
 #include "nic/port_impl.h"
 
-#define LO_QLEN 1024	/* a power of two */
+#define LO_QLEN 1024 /* a power of two */
 
 struct lo {
-	struct port	 l_port;
-	uint32_t	 l_head, l_tail;	/* of all that ever passed */
-	struct pkt	*l_ring[LO_QLEN];
+	struct port l_port;
+	uint32_t l_head, l_tail; /* of all that ever passed */
+	struct pkt *l_ring[LO_QLEN];
 };
 
 static int

@@ -78,7 +78,7 @@ output_send(struct port *pt, struct pkt **v, int n, uint64_t now)
 	int k;
 
 	for (int i = 0; i < n; i++) {
-		len[i] = v[i]->p_pktlen;	/* gone once they are taken */
+		len[i] = v[i]->p_pktlen; /* gone once they are taken */
 	}
 	k = pt->pt_ops->po_tx(pt, v, n, now);
 	if (k <= 0) {
