@@ -119,6 +119,7 @@ sbappendstream(struct sockbuf *sb, struct mbuf *m)
 
 		m->m_next = NULL;
 		m->m_nextpkt = NULL;
+		m->m_flags &= (uint16_t)~M_PKTHDR;
 		if (m->m_len == 0) {
 			m_free(m);
 		} else if (!sb_compress(sb, sb->sb_mbtail, m)) {

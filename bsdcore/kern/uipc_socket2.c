@@ -96,6 +96,9 @@ so_notify(struct socket *so, int mask)
 {
 	int ev = sopoll(so) & mask;
 
+	if (so->so_relay != NULL) {
+		relay_notify(so);	/* it has thresholds of its own */
+	}
 	if (ev == 0) {
 		return;
 	}
@@ -104,9 +107,6 @@ so_notify(struct socket *so, int mask)
 	}
 	if (so->so_events != NULL) {
 		evq_notify(so, ev);
-	}
-	if (so->so_relay != NULL) {
-		relay_notify(so, ev);
 	}
 }
 
