@@ -91,8 +91,7 @@ ifreq_running(int fd, const char *name, int *running)
 	int error = ifreq_do(fd, name, SIOCGIFFLAGS, &ifr);
 
 	*running = error == 0 &&
-	    (ifr.ifr_flags & (IFF_UP | IFF_RUNNING)) ==
-		(IFF_UP | IFF_RUNNING);
+	    (ifr.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
 	return error;
 }
 

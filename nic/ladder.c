@@ -14,8 +14,8 @@ ladder_fill(struct ladder *ld, struct pkt_pool *pool, uint32_t headroom)
 
 	for (int i = 0; i < LADDER_RUNGS; i++) {
 		if (ld->ld_rung[i] == NULL) {
-			ld->ld_rung[i] = pkt_alloc(pool, size[i],
-			    i == 0 ? headroom : 0);
+			ld->ld_rung[i] =
+			    pkt_alloc(pool, size[i], i == 0 ? headroom : 0);
 		}
 		if (ld->ld_rung[i] == NULL) {
 			return false;

@@ -18,8 +18,8 @@
 
 #define ETHER_HDR_LEN 14
 #define ETHER_ADDR_LEN 6
-#define ETHER_ALIGN 2 /* in front of a frame: its IP header lies on a word */
-#define PORT_RXROOM 64 /* headroom of received packets, for forwarding */
+#define ETHER_ALIGN 2	 /* in front of a frame: its IP header lies on a word */
+#define PORT_RXROOM 64	 /* headroom of received packets, for forwarding */
 #define PORT_IPMAX 65535 /* the longest IPv4 packet */
 #define PORT_TSO (PORT_TSO4 | PORT_TSO6 | PORT_USO)
 #define PORT_OFFLOADS                                                          \

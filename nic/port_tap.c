@@ -53,7 +53,7 @@ tap_read(struct tap *t, struct pkt **out, uint64_t now)
 	ssize_t r;
 
 	if (!ladder_fill(&t->t_ladder, t->t_port.pt_pool,
-	    PORT_RXROOM + t->t_port.pt_headroom)) {
+		PORT_RXROOM + t->t_port.pt_headroom)) {
 		char scrap[64]; /* no memory: the frame is lost */
 
 		if (read(t->t_fd, scrap, sizeof(scrap)) < 0) {
@@ -62,7 +62,7 @@ tap_read(struct tap *t, struct pkt **out, uint64_t now)
 		stat_add(&ps->ps_rxdrops, 1);
 		return 0;
 	}
-	iov[0] = (struct iovec) { &vh, sizeof(vh) };
+	iov[0] = (struct iovec){ &vh, sizeof(vh) };
 	room = ladder_iov(&t->t_ladder, iov + 1);
 	r = readv(t->t_fd, iov, NITEMS(iov));
 	if (r < 0) {
@@ -104,44 +104,24 @@ tap_rx(struct port *pt, struct pkt **v, int n, uint64_t now)
 	return k;
 }
 
-/* 0: the packet is taken, sent or not; -errno: it is not. */
+/* Write one frame: 0 or an errno. */
 static int
-tap_write(struct tap *t, struct pkt *p)
+tap_write(struct tap *t, const struct pkt *p)
 {
 	struct vnet_hdr vh;
 	struct iovec iov[TAP_IOVMAX];
-	int n = pkt_iov(p, iov + 1, TAP_IOVMAX - 1);
+	int n = pkt_iov(p, iov + 1, TAP_IOVMAX - 1), error;
 
 	if (n < 0) {
 		struct pkt *flat = pkt_flatten(p, t->t_port.pt_pool, 0);
 
-		if (flat == NULL) {
-			port_txdrop(&t->t_port, p);
-			return 0;
-		}
-		pkt_free(p);
-		p = flat;
-		n = pkt_iov(p, iov + 1, TAP_IOVMAX - 1);
+		error = flat != NULL ? tap_write(t, flat) : ENOBUFS;
+		pkt_free(flat);
+		return error;
 	}
 	vnet_encode(p, &vh);
-	iov[0] = (struct iovec) { &vh, sizeof(vh) };
-	if (writev(t->t_fd, iov, n + 1) >= 0) {
-		pkt_free(p);
-		return 0;
-	}
-	switch (errno) {
-	case EAGAIN:
-	case EINTR:
-		return -errno;
-	case EINVAL:
-	case EMSGSIZE:
-	case EFAULT:
-		port_txerr(&t->t_port, p);
-		return 0;
-	default: /* EIO: the interface is down; EBADFD: it is gone */
-		port_txdrop(&t->t_port, p);
-		return 0;
-	}
+	iov[0] = (struct iovec){ &vh, sizeof(vh) };
+	return writev(t->t_fd, iov, n + 1) >= 0 ? 0 : errno;
 }
 
 static int
@@ -154,9 +134,20 @@ tap_tx(struct port *pt, struct pkt **v, int n, uint64_t now)
 	while (k < n) {
 		int error = tap_write(t, v[k]);
 
-		if (error == 0) {
-			k++;
-		} else if (error != -EINTR) {
+		switch (error) {
+		case 0:
+			pkt_free(v[k++]);
+			break;
+		case EINTR:
+			break;
+		case EAGAIN:
+			return k;
+		case EINVAL:
+		case EMSGSIZE:
+			port_txerr(pt, v[k++]);
+			break;
+		default: /* EIO: the interface is down; EBADFD: gone */
+			port_txdrop(pt, v[k++]);
 			break;
 		}
 	}
@@ -297,8 +288,8 @@ tap_configure(struct tap *t, uint32_t caps_mask)
 		return error;
 	}
 	if (pt->pt_link == PORT_ETHER) {
-		error = ifreq_hwaddr(t->t_ctl, pt->pt_name, pt->pt_mac,
-		    &arptype);
+		error =
+		    ifreq_hwaddr(t->t_ctl, pt->pt_name, pt->pt_mac, &arptype);
 		if (error != 0) {
 			return error;
 		}

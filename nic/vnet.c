@@ -26,7 +26,7 @@ vnet_encode(const struct pkt *p, struct vnet_hdr *vh)
 {
 	uint8_t flags;
 
-	*vh = (struct vnet_hdr) { 0 };
+	*vh = (struct vnet_hdr){ 0 };
 	if (p->p_flags & PKT_CSUM_PARTIAL) {
 		vh->vh_flags = VNET_NEEDS_CSUM;
 		vh->vh_csum_start = htole16(p->p_csum_start);
