@@ -64,6 +64,12 @@ int nic_pcapng_wrap(struct port *lower, const char *path, uint32_t snaplen,
     const char *ifname, uint64_t epoch_offset_ns, struct port **out);
 int nic_pcapng_comment(struct port *pcap, const char *text);
 int nic_pcapng_flush(struct port *pcap);
+struct nic_pcapng_stats {
+	uint64_t packets, bytes;	/* records made; bytes handed to the file */
+	uint64_t lost;			/* packets not recorded: the file took no more */
+	uint64_t errors;		/* write calls that failed */
+};
+int nic_pcapng_stats(struct port *pcap, struct nic_pcapng_stats *out);
 
 struct nic_fault {
 	double loss;		/* 0..1, i.i.d. */
@@ -82,6 +88,13 @@ struct nic_fault {
 /* dir: 0 transmit, 1 receive, 2 both. Same seed and input: same output. */
 int nic_fault_wrap(struct port *lower, uint64_t seed, struct port **out);
 int nic_fault_set(struct port *fault, int dir, const struct nic_fault *cfg);
+struct nic_fault_stats {
+	uint64_t passed, held;		/* packets handed on; waiting now */
+	/* Dropped, by reason; all of them are in txdrops or rxdrops too. */
+	uint64_t lost, burst, queue, mtu, partition, nomem;
+	uint64_t duplicated, corrupted, reordered;
+};
+int nic_fault_stats(struct port *fault, int dir, struct nic_fault_stats *out);
 
 /* A port that hides capabilities of the lower one (caps & mask). */
 int nic_capoff_wrap(struct port *lower, uint32_t mask, struct port **out);

@@ -37,12 +37,23 @@ void so_wake_waiters(struct socket *so, int events);
 /* After the lock is gone: wake what stack_leave took from s_wakeup. */
 void waiters_release(struct waiter *list);
 
-/* Event queues (kern_event.c) and relays (uipc_relay.c): told of a change. */
+/* Event queues (kern_event.c): told of a change; the socket goes away. */
 void evq_notify(struct socket *so, int events);
-void evq_forget(struct socket *so);	/* the socket goes away */
-void relay_notify(struct socket *so, int events);
-void relay_forget(struct socket *so);
-void gateway_fini(struct stack *s);
+void evq_forget(struct socket *so);
+
+/*
+ * Relays (uipc_relay.c): work that a socket's change calls for but that must
+ * not run inside the protocol that reported it. relay_notify() only puts the
+ * relay on a list; stack_leave() runs the list through relay_run(), which
+ * answers whether it did anything.
+ */
+void relay_notify(struct socket *so);
+void relay_forget(struct socket *so);	/* from sofree: the socket goes away */
+/* The user closes a socket that a relay serves: true if the relay goes on with
+ * it (a descriptor of the pair may live elsewhere) and will close it. */
+bool relay_adopt(struct socket *so);
+bool relay_run(struct stack *s);
+void relay_fini(struct stack *s);	/* ends every relay and the gateway */
 
 /*
  * netisr (kern_netisr.c): one thread per stack, epoll over port descriptors,

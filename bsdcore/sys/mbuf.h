@@ -84,8 +84,10 @@ struct mext {			/* shared external storage */
 	void		*x_arg;
 	struct mbpool	*x_pool;
 	struct mext	*x_link;	/* free list */
-	uint32_t	 x_class;	/* cluster class, or MEXT_FOREIGN */
+	uint16_t	 x_class;	/* cluster class, or MEXT_FOREIGN */
+	uint16_t	 x_flags;	/* MEXTF_* */
 };
+#define MEXTF_RDONLY 0x1	/* shared beyond x_refs: never write */
 
 struct pkthdr {
 	struct ifnet	*rcvif;
@@ -130,14 +132,15 @@ struct mbuf {
 static inline bool
 M_WRITABLE(const struct mbuf *m)
 {
-	return !(m->m_flags & M_EXT) || m->m_ext->x_refs == 1;
+	return !(m->m_flags & M_EXT) ||
+	    (m->m_ext->x_refs == 1 && !(m->m_ext->x_flags & MEXTF_RDONLY));
 }
 
 static inline uint32_t
 M_LEADINGSPACE(const struct mbuf *m)
 {
 	if (m->m_flags & M_EXT) {
-		return m->m_ext->x_refs == 1 ?
+		return M_WRITABLE(m) ?
 		    (uint32_t)(m->m_data - m->m_ext->x_buf) : 0;
 	}
 	return (uint32_t)(m->m_data - m->m_dat);
@@ -147,7 +150,7 @@ static inline uint32_t
 M_TRAILINGSPACE(const struct mbuf *m)
 {
 	if (m->m_flags & M_EXT) {
-		return m->m_ext->x_refs == 1 ?
+		return M_WRITABLE(m) ?
 		    (uint32_t)(m->m_ext->x_buf + m->m_ext->x_size -
 			(m->m_data + m->m_len)) : 0;
 	}
@@ -172,6 +175,8 @@ void mbpool_free(struct mbpool *p);
 void mbpool_stat(struct mbpool *p, struct mbstat *out);
 /* Is the pool short (over 7/8 of its limit)? Whoever may refuse work asks. */
 bool mbpool_short(const struct mbpool *p);
+/* An allocation failed since the last call: protocols should give back. */
+bool mbpool_wantdrain(struct mbpool *p);
 
 /* Allocation: NULL at the limit. Data at the start of the area, not zeroed. */
 struct mbuf *m_get(struct mbpool *p, int type);

@@ -1,8 +1,8 @@
 /*
  * protosw.h - a protocol is a row of data.
  *
- * Unset entries are filled by domain_init() with stubs that answer
- * EOPNOTSUPP, so the tables are never sparse to their callers.
+ * An unset entry means EOPNOTSUPP; the tables are constant, so callers go
+ * through PRU(), which answers that.
  * Errors inside bsdcore are 0 or a positive errno.
  */
 #ifndef BSDCORE_SYS_PROTOSW_H
@@ -77,6 +77,16 @@ struct pr_usrreqs {
 	int	(*pru_peeraddr)(struct socket *, struct sockaddr_storage *,
 		    socklen_t *);
 };
+
+/* PRU(so, connect, sa, len): the user request, or EOPNOTSUPP. */
+#define PRU(so, req, ...)                                                   \
+	((so)->so_proto->pr_usrreqs->pru_##req != NULL ?                    \
+		(so)->so_proto->pr_usrreqs->pru_##req((so), __VA_ARGS__) :   \
+		EOPNOTSUPP)
+#define PRU0(so, req)                                                       \
+	((so)->so_proto->pr_usrreqs->pru_##req != NULL ?                    \
+		(so)->so_proto->pr_usrreqs->pru_##req(so) :                 \
+		EOPNOTSUPP)
 
 struct protosw {
 	int		 pr_type;	/* SOCK_* */

@@ -1,0 +1,1 @@
+"""Frames in, frames out: packets, ports and NIC backends. Knows no protocol."""

@@ -1,0 +1,1 @@
+"""Rings, channels, nexuses and the flowswitch. Empty until the Skywalk path lands."""
