@@ -197,6 +197,7 @@ struct tcpcb {
 	uint8_t		 t_challenges;	/* in this second */
 	uint32_t	 t_challengesec;
 	struct sackblk	 t_dsack;	/* start == end: none */
+	uint32_t	 t_finseq;
 
 	/* Options of the socket. */
 	uint32_t	 t_keepidle, t_keepintvl, t_keepcnt;	/* s; 0 default */
@@ -233,7 +234,7 @@ CTASSERT(sizeof(struct tcpcb) <= 1024);
 #define TF_REQ_TS 0x000100
 #define TF_RCVD_TS 0x000200	/* timestamps are in use */
 #define TF_SACK_PERMIT 0x000400
-#define TF_NEEDSYN 0x000800	/* SYN,ACK not acknowledged (active opener too) */
+#define TF_NEEDFIN 0x000800	/* the user closed before the handshake ended */
 #define TF_HELDSYN 0x001000	/* SOO_HOLDSYN: SYN,ACK waits for pru_accept() */
 #define TF_FASTRECOVERY 0x002000
 #define TF_RTORECOVERY 0x004000
@@ -242,7 +243,7 @@ CTASSERT(sizeof(struct tcpcb) <= 1024);
 #define TF_URG_SEND 0x020000
 #define TF_URG_PENDING 0x040000	/* urgent byte not yet taken from the stream */
 #define TF_QUICKACK 0x080000	/* TCP_QUICKACK */
-#define TF_RXWIN0SENT 0x100000
+#define TF_FINSEEN 0x100000	/* t_finseq is good: a FIN came out of order */
 #define TF_BLACKHOLE 0x200000	/* segment size lowered on suspicion */
 #define TF_TLPSENT 0x400000
 #define TF_UNDO 0x800000	/* t_prev* are good */
