@@ -11,8 +11,11 @@
 #include "bsdcore/net/route.h"
 #include "bsdcore/netinet/in.h"
 
+struct inpcb;
 struct ip_moptions;
 struct mbuf;
+struct socket;
+struct sockopt;
 
 struct ip_outargs {
 	const union inaddr *ioa_src, *ioa_dst;	/* one family; src may be any */
