@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import nic
-from nic import Caps, FaultSpec, NicError, Pool, SpecError, open_pair, open_port, wrap_fault
+from nic import Caps, FaultSpec, NicError, Pool, open_pair, open_port, wrap_fault
 from nic.backends import wrap_capoff, wrap_pcapng
 from nic.port import FRAME_MAX, Gso, Offload
 
@@ -267,38 +267,3 @@ def test_a_capture_that_cannot_be_written(tmp_path: Path) -> None:
         assert str(caught.value) == f"cannot write the capture '{path}': {why}"
     with open_port("lo") as port, pytest.raises(TypeError):
         wrap_pcapng(port, 5)  # type: ignore[arg-type]
-
-
-def test_what_one_call_cannot_open() -> None:
-    for spec, why in (
-        ("usernet", "usernet: is composed of ports by xsock"),
-        ("feth", r"feth: is two ports; open_pair\(\) makes them"),
-        ("tap:t0,queues=2", r"has 2 queues; open_ports\(\) opens them all"),
-        ("nonsense", "unknown interface kind"),
-    ):
-        with pytest.raises(SpecError, match=why):
-            open_port(spec)
-
-
-def test_an_absent_interface_is_named_with_those_there_are() -> None:
-    with pytest.raises(NicError) as caught:
-        open_port("af_packet:absent0")
-    message = str(caught.value)
-    assert "\n" not in message
-    if caught.value.errno == errno.EPERM:
-        assert message == (
-            "af_packet:absent0: not permitted; needs CAP_NET_RAW (run as root), "
-            "or use --nic usernet, which needs nothing"
-        )
-    else:
-        assert message.startswith("af_packet:absent0: no such interface; there are: ")
-        assert "lo" in message
-
-
-@pytest.mark.root
-def test_a_name_that_is_no_tap() -> None:
-    with pytest.raises(NicError) as caught:
-        open_port("tap:lo")
-    assert str(caught.value) == (
-        "tap:lo: an interface of that name exists and is no tap; choose another name"
-    )
