@@ -8,7 +8,9 @@ import re
 import stat
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -192,6 +194,40 @@ def test_faults_change_while_the_port_runs() -> None:
         assert a.recv(11 * MS) == b"3" * 60
         assert a.fault_statistics("rx").passed == 1
         assert a.statistics().txdrops == 2
+
+
+def test_others_may_meddle_while_the_port_is_driven(tmp_path: Path) -> None:
+    """Faults, counters and the capture belong to every thread; the thread sanitizer watches."""
+    a, b = open_pair()
+    a = wrap_pcapng(wrap_fault(a), tmp_path / "x.pcapng")
+    done = Event()
+
+    def meddle() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            a.set_fault(FaultSpec(loss=number % 2 / 2, rate=10**9, queue=1 + number % 50))
+            a.fault_statistics("tx")
+            a.statistics()
+            a.capture_statistics()
+            with suppress(OSError):  # no room for more before the next packet
+                a.comment(f"number {number}")
+            a.flush_capture()
+
+    other = Thread(target=meddle)
+    with a, b:
+        other.start()
+        try:
+            for now in range(0, 500 * MS, MS):
+                a.send(bytes(100), now)
+                a.recv(now)
+                b.recv(now)
+        finally:
+            done.set()
+            other.join()
+        tx = a.fault_statistics("tx")
+        assert tx.passed + tx.lost + tx.queue + tx.held == 500
+        assert a.capture_statistics().packets == 500
 
 
 def test_every_fault_of_a_spec_reaches_the_port() -> None:
