@@ -52,7 +52,7 @@ test: build units
 
 # Format, lint, types, layers.
 lint: build
-	@$(BIN)/ruff format --check . | { grep Would || true; }
+	@$(BIN)/ruff format --check --quiet --output-format concise .
 	@differs=$$($(BIN)/clang-format --dry-run -Werror $(C_FILES) 2>&1 | \
 	    sed -n 's/:[0-9]*:[0-9]*: error: .*//p' | sort -u || true); \
 	test -z "$$differs" || { echo "xsock: make fmt would change" $$differs >&2; exit 1; }

@@ -16,4 +16,4 @@ if [ "$(cat "$dir/.configured" 2>/dev/null)" != "$want" ]; then
 	fi
 	printf '%s\n' "$want" >"$dir/.configured"
 fi
-cmake --build "$dir" -j "${JOBS:-2}" -- --quiet | { grep -v '^-- ' || true; }
+cmake --build "$dir" -j "${JOBS:-2}" -- --quiet -k 0 | { grep -v -e '^-- ' -e '^generating ' -e 'already up-to-date' || true; }

@@ -113,6 +113,20 @@ int nic_send(struct port *port, const void *frame, size_t len, uint64_t now);
 long nic_recv(struct port *port, void *buf, size_t len, uint64_t now);
 uint64_t nic_poll_at(struct port *port);
 
+/* The same for frames with work left to do: a checksum field that holds the
+ * pseudo-header sum (csum), a super-segment (gso_type, a PKT_GSO_*, and
+ * gso_size). send: -EINVAL, these do not fit the frame. recv leaves the bytes
+ * as they came and says what is left; csum_ok: the checksum was vouched for. */
+struct nic_offload {
+	int csum, csum_ok;
+	uint32_t csum_start, csum_offset;
+	uint32_t gso_type, gso_size;
+};
+int nic_send_offload(struct port *port, const void *frame, size_t len,
+    const struct nic_offload *todo, uint64_t now);
+long nic_recv_offload(struct port *port, void *buf, size_t len,
+    struct nic_offload *todo, uint64_t now);
+
 size_t nic_sizeof_pkt(void);	/* compared at import against other packages */
 size_t nic_sizeof_port(void);
 

@@ -208,6 +208,12 @@ parse_ip6(const uint8_t *b, uint32_t l3, uint32_t n, uint8_t *proto)
 	return off;
 }
 
+static bool
+is_vlan(uint16_t ethertype)
+{
+	return ethertype == 0x8100 || ethertype == 0x88a8;
+}
+
 int
 offload_parse(const struct pkt *p, uint32_t l2len, struct offload_hdr *oh)
 {
@@ -217,9 +223,12 @@ offload_parse(const struct pkt *p, uint32_t l2len, struct offload_hdr *oh)
 	if (!pkt_copyout(p, 0, n, b) || n < l3 + 20) {
 		return -EINVAL;
 	}
+	while (l2len != 0 && is_vlan(get16(b + l3 - 2)) && n >= l3 + 24) {
+		l3 += 4;
+	}
 	oh->oh_version = b[l3] >> 4;
 	if (l2len != 0 &&
-	    get16(b + l2len - 2) != (oh->oh_version == 4 ? 0x0800 : 0x86dd)) {
+	    get16(b + l3 - 2) != (oh->oh_version == 4 ? 0x0800 : 0x86dd)) {
 		return -EINVAL;
 	}
 	if (oh->oh_version == 4) {

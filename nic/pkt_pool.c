@@ -69,7 +69,7 @@ struct nic_pool {
 };
 
 static const uint32_t class_size[POOL_NCLASS] = { 0, 256, PKT_SMALL, 4096,
-	16384, PKT_BIG };
+	PKT_MEDIUM, PKT_BIG };
 
 /* Stands in c_remote of a pool whose owner has left. Never dereferenced. */
 #define POOL_CLOSED ((struct block *)(uintptr_t)1)

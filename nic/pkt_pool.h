@@ -10,6 +10,7 @@
 
 /* The longest storage that is kept for reuse: a super-frame and headroom. */
 #define PKT_BIG (65536 + 4096)
+#define PKT_MEDIUM 16384
 #define PKT_SMALL 2048
 
 /* Copy len bytes from offset off; false when the chain is shorter. */

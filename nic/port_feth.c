@@ -332,7 +332,8 @@ feth_caps(uint32_t mask, int link)
 	if ((caps & PORT_RXCSUM) == 0) {
 		caps &= ~(uint32_t)(PORT_MEMORY | PORT_TXCSUM);
 	}
-	if ((caps & (PORT_LRO | PORT_TXCSUM)) != (PORT_LRO | PORT_TXCSUM)) {
+	caps = port_caps_sane(caps);
+	if ((caps & PORT_LRO) == 0) {
 		caps &= ~(uint32_t)PORT_TSO;
 	}
 	return caps | (link == 0 ? PORT_BROADCAST : 0);
@@ -349,6 +350,7 @@ feth_setup(struct feth_pair *fp, int i, struct pkt_pool *pool, int link)
 	f->f_port.pt_link = link == 0 ? PORT_ETHER : PORT_RAWIP;
 	f->f_port.pt_gsomax = PORT_IPMAX + port_l2len(&f->f_port);
 	if (link == 0) {
+		f->f_port.pt_headroom = ETHER_ALIGN;
 		memcpy(f->f_port.pt_mac, mac, sizeof(mac));
 	}
 	f->f_pair = fp;

@@ -18,6 +18,8 @@
 
 #define ETHER_HDR_LEN 14
 #define ETHER_ADDR_LEN 6
+#define ETHER_ALIGN 2	 /* in front of a frame: its IP header lies on a word */
+#define PORT_RXROOM 64	 /* headroom of received packets, for forwarding */
 #define PORT_IPMAX 65535 /* the longest IPv4 packet */
 #define PORT_TSO (PORT_TSO4 | PORT_TSO6 | PORT_USO)
 #define PORT_OFFLOADS                                                          \
@@ -71,6 +73,19 @@ port_turn(struct pkt *p, uint64_t now)
 	if (p->p_flags & PKT_CSUM_PARTIAL) {
 		p->p_flags |= PKT_CSUM_VALID;
 	}
+}
+
+/* Offloads that make no sense without others are not offered. */
+static inline uint32_t
+port_caps_sane(uint32_t caps)
+{
+	if ((caps & PORT_TXCSUM) == 0) {
+		caps &= ~(uint32_t)PORT_TSO;
+	}
+	if ((caps & PORT_RXCSUM) == 0) {
+		caps &= ~(uint32_t)PORT_LRO;
+	}
+	return caps;
 }
 
 /* A wrapper takes over what callers see of the port it stands in front of. */

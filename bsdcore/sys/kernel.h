@@ -15,14 +15,14 @@
  * futex_wait, which a signal ends with EINTR.
  */
 struct waitpoint {
-	struct waitpoint *wp_next, **wp_prevp;	/* on so_waiters */
+	struct waitpoint *wp_next, **wp_prevp;	/* on so_waiters, or evq's, or drainers */
 	struct waiter	*wp_waiter;
 	struct socket	*wp_so;
 	int		 wp_events;	/* poll bits */
 };
 struct waiter {
 	struct waiter	*w_next;	/* on s_wakeup */
-	_Atomic uint32_t w_word;	/* 0 sleeping, 1 woken */
+	_Atomic uint32_t w_word;	/* 0 spinning, 1 woken, 2 asleep */
 	bool		 w_queued;	/* on s_wakeup already */
 };
 /* Lock held on entry and exit, dropped between. Answers 0 when something may
@@ -32,6 +32,13 @@ struct waiter {
 int sowait(struct socket *so, int events, uint64_t deadline);
 int sowait_many(struct stack *s, struct waitpoint *v, int n,
     uint64_t deadline);
+/* The same on any list of waitpoints; spin may be NULL: do not. */
+int waitlist_sleep(struct stack *s, struct waitpoint **list, uint8_t *spin,
+    uint64_t deadline);
+void waitlist_wake(struct stack *s, struct waitpoint *list, int events);
+/* wp_events beyond poll's: somebody waits for SB_LOCK. */
+#define SOEV_SNDLOCK 0x10000
+#define SOEV_RCVLOCK 0x20000
 /* From sorwakeup/sowwakeup: queue the waiters of so whose events match. */
 void so_wake_waiters(struct socket *so, int events);
 /* After the lock is gone: wake what stack_leave took from s_wakeup. */
@@ -40,6 +47,7 @@ void waiters_release(struct waiter *list);
 /* Event queues (kern_event.c): told of a change; the socket goes away. */
 void evq_notify(struct socket *so, int events);
 void evq_forget(struct socket *so);
+void evq_fini(struct stack *s);		/* queues outlive the stack, empty */
 
 /*
  * Relays (uipc_relay.c): work that a socket's change calls for but that must
