@@ -296,7 +296,9 @@ def to_listener(sock: Any) -> None:
 
 
 def _serve_listener(sock: Any, name: bytes) -> None:
-    result = lib.bsd_token(sock._xs_h, lib.BSD_TOKEN_LISTEN, -1, name, len(name))
+    result = lib.bsd_token(
+        sock._xs_h, lib.BSD_TOKEN_LISTEN, -1, name[1:], len(name) - 1
+    )
     if result < 0:
         throw(result)
 

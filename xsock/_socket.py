@@ -27,7 +27,7 @@ from xsock import _message, _options, _proxy
 from xsock._errors import EAGAIN, EINPROGRESS, EINTR, oserror, retry, throw
 from xsock._slots import SLOT_SIZE, free, new_slot
 
-__all__ = ["socket"]
+__all__ = ["open_on", "socket"]
 
 AF_INET: Final = 2
 AF_INET6: Final = 10
@@ -640,6 +640,14 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         except (AttributeError, OSError) as error:
             raise _stdlib._GiveupOnSendfile(error) from error
         return self._sendfile_use_send(file, offset, count)
+
+
+def open_on(host: Any, family: int, kind: int, proto: int) -> socket:
+    """A new socket of *host*, whatever the process's default is."""
+    sock = _base.__new__(socket)
+    sock._xs_h = sock._xs_so = sock._xs_px = sock._xs_port = None
+    sock._xs_open(host, family, kind, proto)
+    return sock
 
 
 # Programs compare and print this name, and pickle the class by it.
