@@ -13,13 +13,8 @@ BIN := $(abspath $(VENV))/bin
 PACKAGES := nic bsdcore skywalk xsock
 C_FILES = $(shell find nic bsdcore skywalk tests -name '*.[ch]' -not -path '*/corpus/*')
 
-# Configures directory $(1) with options $(2) once, then builds what changed.
-cmake = { test -f $(1)/build.ninja || { mkdir -p $(1) && \
-	PATH="$(BIN):$$PATH" cmake -S . -B $(1) -G Ninja $(2) >$(1)/configure.log 2>&1 || \
-	{ echo "xsock: configuring $(1) failed: $$(grep -m 1 -A 2 Error $(1)/configure.log | \
-	tr -s '\n ' ' ')(all of it: $(1)/configure.log)" >&2; exit 1; }; }; } && \
-	PATH="$(BIN):$$PATH" cmake --build $(1) -j $(JOBS) -- --quiet | \
-	{ grep -v '^-- ' || true; }
+export JOBS
+cmake = cmake/build.sh "$(BIN)"
 ctest = $(BIN)/ctest --test-dir $(1) -j $(JOBS) --output-on-failure --no-tests=error | \
 	{ grep -v -e '^Internal ctest' -e '^ *Start ' -e '^Test project' || true; }
 # Runs a command and fails with it although its output goes through a pipe.
@@ -42,15 +37,14 @@ compiler:
 # Extensions beside the Python sources; what has not changed is not compiled.
 build: venv compiler
 	@tag=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	$(call cmake,build/py$$tag,-DCMAKE_C_COMPILER=$(CC) -DPython_EXECUTABLE=$(BIN)/python)
+	$(cmake) build/py$$tag -DCMAKE_C_COMPILER=$(CC) -DPython_EXECUTABLE=$(BIN)/python
 
 demo: build
 	@$(BIN)/xsock demo
 
 # The C as plain libraries, with its unit tests.
 units: venv compiler
-	@$(call cmake,build/lib,-DCMAKE_C_COMPILER=$(CC) -DXSOCK_EXT=OFF -DXSOCK_LIB=ON \
-	    -DXSOCK_TESTS=ON)
+	@$(cmake) build/lib -DCMAKE_C_COMPILER=$(CC) -DXSOCK_EXT=OFF -DXSOCK_LIB=ON -DXSOCK_TESTS=ON
 	@$(call ctest,build/lib)
 
 test: build units
@@ -58,7 +52,7 @@ test: build units
 
 # Format, lint, types, layers.
 lint: build
-	@$(BIN)/ruff format --check . | { grep Would || true; }
+	@$(BIN)/ruff format --check --quiet --output-format concise .
 	@differs=$$($(BIN)/clang-format --dry-run -Werror $(C_FILES) 2>&1 | \
 	    sed -n 's/:[0-9]*:[0-9]*: error: .*//p' | sort -u || true); \
 	test -z "$$differs" || { echo "xsock: make fmt would change" $$differs >&2; exit 1; }
@@ -69,8 +63,8 @@ lint: build
 # Warnings of the other compiler; those of $(CC) fail every build.
 werror: venv
 	@if command -v $(FUZZ_CC) >/dev/null; then \
-	    $(call cmake,build/clang,-DCMAKE_C_COMPILER=$(FUZZ_CC) -DXSOCK_EXT=OFF -DXSOCK_LIB=ON \
-	    -DXSOCK_TESTS=ON); \
+	    $(cmake) build/clang -DCMAKE_C_COMPILER=$(FUZZ_CC) -DXSOCK_EXT=OFF -DXSOCK_LIB=ON \
+	    -DXSOCK_TESTS=ON; \
 	else cmake/missing.sh $(FUZZ_CC) clang-14; fi
 
 check: lint werror
@@ -90,7 +84,7 @@ tsan: build
 # Each fuzzer for FUZZ_SECONDS, from the corpus kept in the tree.
 fuzz: venv
 	@if command -v $(FUZZ_CC) >/dev/null; then \
-	    $(call cmake,build/fuzz,-DCMAKE_C_COMPILER=$(FUZZ_CC) -DXSOCK_FUZZ=ON); \
+	    $(cmake) build/fuzz -DCMAKE_C_COMPILER=$(FUZZ_CC) -DXSOCK_FUZZ=ON; \
 	    cmake/fuzz.sh build/fuzz $(FUZZ_SECONDS); \
 	else cmake/missing.sh $(FUZZ_CC) clang-14 libclang-rt-14-dev; fi
 

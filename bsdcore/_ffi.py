@@ -3,8 +3,13 @@
 import os
 
 from bsdcore._bsdcore import ffi, lib
+from nic._ffi import lib as _nic
 
 __all__ = ["check", "ffi", "lib"]
+
+# Packets and ports pass between the two by pointer.
+if (lib.bsd_sizeof_pkt(), lib.bsd_sizeof_port()) != (_nic.nic_sizeof_pkt(), _nic.nic_sizeof_port()):
+    raise ImportError("nic and bsdcore were compiled from different headers: run make build")
 
 
 def check(result: int) -> int:

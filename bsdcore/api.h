@@ -5,7 +5,7 @@
  * declarations only. Calls answer a count or 0, or a negative errno. Times
  * are nanoseconds; a timeout is relative: < 0 for ever, 0 never wait. A wait
  * that runs out answers -EAGAIN; one ended by a signal -EINTR, with nothing
- * done. Every call may be made from any thread; no call needs Python.
+ * done (seldom without a signal, too: try again). Every call may be made from any thread; no call needs Python.
  */
 #ifndef BSDCORE_API_H
 #define BSDCORE_API_H
@@ -224,22 +224,29 @@ int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
 
 /* ---- relays: a host descriptor carries a socket ----
  *
- * The netisr thread moves bytes both ways between a connected (or connecting)
- * stream socket and fd, non-blocking, which it then owns. Half-closes, resets and
- * errors are carried over. Used for descriptors handed to pollers (the other
- * end of an AF_UNIX pair) and by the gateway (a host TCP socket). */
-#define BSD_RELAY_PAIR 1	/* fd is one end of an AF_UNIX stream pair whose other
-				 * end the application has; it is shown unwritable
-				 * (a fill block) until the socket is connected */
+ * The stack moves bytes both ways between a connected or connecting stream
+ * socket and fd, non-blocking, which it owns from the call on, also when it fails.
+ * Half-closes are carried over. When the socket fails, fd is closed and SO_ERROR
+ * of the socket tells why. bsd_close() of a socket with a relay lets the relay
+ * go on until every copy of the other end is closed.
+ *
+ * BSD_RELAY_PAIR: fd is one end of an AF_UNIX stream pair; the application has
+ * the other. Bytes that wait in fd when the relay of a socket that is not
+ * connected starts are filler: they keep the application's end from
+ * polling writable (64 KiB do) and are thrown away once it is connected. */
+#define BSD_RELAY_PAIR 1
 #define BSD_RELAY_HOST 2	/* fd is a host socket, perhaps still connecting */
 int bsd_relay(struct socket *so, int fd, int kind);
-/* A listener's or datagram socket's stand-in: fd gets a token (a byte; for
- * a listening AF_UNIX path: a connection) whenever the socket is readable. */
-#define BSD_TOKEN_DGRAM 1	/* fd: our end of an AF_UNIX datagram pair */
-#define BSD_TOKEN_LISTEN 2	/* fd: unused; name: the abstract name to connect to */
+/* A stand-in for a datagram socket or a listener, which keep their data in the
+ * stack: one token is put where a poller sees it when the socket is readable.
+ * BSD_TOKEN_DGRAM: fd is our end of an AF_UNIX datagram pair; the token is a byte.
+ * BSD_TOKEN_LISTEN: the token is a connection to the listening AF_UNIX socket
+ * with the abstract name given (without its leading NUL). */
+#define BSD_TOKEN_DGRAM 3
+#define BSD_TOKEN_LISTEN 4
 int bsd_token(struct socket *so, int kind, int fd, const void *name,
     size_t namelen);
-/* The application has taken one token; put the next if still readable. */
+/* The application has taken the token; the next comes while still readable. */
 int bsd_token_ack(struct socket *so);
 
 /* ---- the gateway: carries flows of a neighbour stack over host sockets ----
@@ -260,8 +267,8 @@ struct bsd_gwstats {
 int bsd_gateway_start(struct stack *s, const struct bsd_gwmap *maps, int n,
     unsigned int max_flows);
 void bsd_gateway_stats(struct stack *s, struct bsd_gwstats *out);
-/* A host listener (or bound datagram) fd whose peers are carried to `to` in the stack. The fd
- * is owned from then on. Answers an id or -errno. */
+/* Connections to a listening host TCP socket are carried to `to`, a neighbour
+ * of the stack. The fd is owned from the call on. */
 int bsd_gateway_forward(struct stack *s, int fd, const struct bsd_addr *to);
 
 /* Frame text for traces: one line, NUL-terminated, like tcpdump's. */

@@ -24,26 +24,38 @@ if [ ! -e "$runtime" ]; then
 	exit 1
 fi
 
-mkdir -p "$dir"
-[ -f "$dir/build.ninja" ] ||
-	cmake -S . -B "$dir" -G Ninja -DCMAKE_C_COMPILER="$cc" -DPython_EXECUTABLE="$bin/python" \
-		-DXSOCK_INPLACE=OFF -DXSOCK_TESTS=ON -DXSOCK_SANITIZE="$sanitizers" \
-		>"$dir/configure.log" 2>&1 || {
-	grep -A 5 Error "$dir/configure.log" >&2
-	exit 1
-}
-cmake --build "$dir" -- --quiet | { grep -v '^-- ' || true; }
+cmake/build.sh "$bin" "$dir" -DCMAKE_C_COMPILER="$cc" -DPython_EXECUTABLE="$bin/python" \
+	-DXSOCK_INPLACE=OFF -DXSOCK_TESTS=ON -DXSOCK_SANITIZE="$sanitizers"
 
-export UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1:ignore_noninstrumented_modules=1
 echo "$sanitizers: C unit tests"
-ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 \
-	ctest --test-dir "$dir" --output-on-failure --no-tests=error | tail -n 8
+ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	ctest --test-dir "$dir" -j "${JOBS:-2}" --output-on-failure --no-tests=error |
+	{ grep -v -e '^Internal ctest' -e '^ *Start ' -e '^Test project' || true; }
 
 # The Python sources beside the sanitized extensions, found before the tree.
 site=$PWD/$dir/site
-find nic bsdcore skywalk xsock \( -name '*.py' -o -name py.typed \) -exec cp -p --parents -t "$site" {} +
+mkdir -p "$site"
+find "$site" -name '*.py' -delete
+find nic bsdcore skywalk xsock \( -name '*.py' -o -name py.typed \) \
+	-exec cp -p --parents -t "$site" {} +
+
+# pytest keeps what a test prints, and a test may start children: every
+# process writes its report to a file, and any report is a failure.
+report=$PWD/$dir/report
+rm -f "$report".*
+common=log_path=$report:exitcode=66
+export ASAN_OPTIONS=$common:detect_leaks=0:handle_segv=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=$common:print_stacktrace=1
+export TSAN_OPTIONS=$common:second_deadlock_stack=1:ignore_noninstrumented_modules=1
+export PYTHONMALLOC=malloc PYTHONPATH=$site XSOCK_SANITIZED=$sanitizers
 echo "$sanitizers: pytest"
-ASAN_OPTIONS=detect_leaks=0:handle_segv=1:allocator_may_return_null=1 PYTHONMALLOC=malloc \
-	PYTHONPATH="$site" LD_PRELOAD="$runtime" XSOCK_SANITIZED="$sanitizers" \
-	"$bin/python" -P -m pytest -q --timeout 240 -m 'not slow' -p no:cacheprovider "$@"
+status=0
+LD_PRELOAD=$runtime "$bin/python" -P -m pytest -q --timeout 240 -m 'not slow' \
+	-p no:cacheprovider "$@" || status=$?
+for file in "$report".*; do
+	[ -e "$file" ] || break
+	echo "xsock: $sanitizers report $file" >&2
+	head -n 60 "$file" >&2
+	status=1
+done
+exit "$status"

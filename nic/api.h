@@ -64,6 +64,12 @@ int nic_pcapng_wrap(struct port *lower, const char *path, uint32_t snaplen,
     const char *ifname, uint64_t epoch_offset_ns, struct port **out);
 int nic_pcapng_comment(struct port *pcap, const char *text);
 int nic_pcapng_flush(struct port *pcap);
+struct nic_pcapng_stats {
+	uint64_t packets, bytes;	/* records made; bytes handed to the file */
+	uint64_t lost;			/* packets not recorded: the file took no more */
+	uint64_t errors;		/* write calls that failed */
+};
+int nic_pcapng_stats(struct port *pcap, struct nic_pcapng_stats *out);
 
 struct nic_fault {
 	double loss;		/* 0..1, i.i.d. */
@@ -82,6 +88,13 @@ struct nic_fault {
 /* dir: 0 transmit, 1 receive, 2 both. Same seed and input: same output. */
 int nic_fault_wrap(struct port *lower, uint64_t seed, struct port **out);
 int nic_fault_set(struct port *fault, int dir, const struct nic_fault *cfg);
+struct nic_fault_stats {
+	uint64_t passed, held;		/* packets handed on; waiting now */
+	/* Dropped, by reason; all of them are in txdrops or rxdrops too. */
+	uint64_t lost, burst, queue, mtu, partition, nomem;
+	uint64_t duplicated, corrupted, reordered;
+};
+int nic_fault_stats(struct port *fault, int dir, struct nic_fault_stats *out);
 
 /* A port that hides capabilities of the lower one (caps & mask). */
 int nic_capoff_wrap(struct port *lower, uint32_t mask, struct port **out);
@@ -99,6 +112,20 @@ int nic_set_mac(struct port *port, const unsigned char *mac);
 int nic_send(struct port *port, const void *frame, size_t len, uint64_t now);
 long nic_recv(struct port *port, void *buf, size_t len, uint64_t now);
 uint64_t nic_poll_at(struct port *port);
+
+/* The same for frames with work left to do: a checksum field that holds the
+ * pseudo-header sum (csum), a super-segment (gso_type, a PKT_GSO_*, and
+ * gso_size). send: -EINVAL, these do not fit the frame. recv leaves the bytes
+ * as they came and says what is left; csum_ok: the checksum was vouched for. */
+struct nic_offload {
+	int csum, csum_ok;
+	uint32_t csum_start, csum_offset;
+	uint32_t gso_type, gso_size;
+};
+int nic_send_offload(struct port *port, const void *frame, size_t len,
+    const struct nic_offload *todo, uint64_t now);
+long nic_recv_offload(struct port *port, void *buf, size_t len,
+    struct nic_offload *todo, uint64_t now);
 
 size_t nic_sizeof_pkt(void);	/* compared at import against other packages */
 size_t nic_sizeof_port(void);

@@ -26,6 +26,9 @@ stack_enter(struct stack *s)
 	}
 }
 
+/* Rounds of relay work and the packets it makes; what is left is netisr's. */
+#define LEAVE_ROUNDS 8
+
 void
 stack_leave(struct stack *s)
 {
@@ -34,6 +37,9 @@ stack_leave(struct stack *s)
 
 	if (!(s->s_flags & STACK_DEAD)) {
 		if_flush(s);
+		for (int i = 0; i < LEAVE_ROUNDS && relay_run(s); i++) {
+			if_flush(s);
+		}
 		mbpool_reap(s->s_mb);
 		if (mbpool_wantdrain(s->s_mb)) {
 			domain_drain(s);
@@ -41,7 +47,8 @@ stack_leave(struct stack *s)
 	}
 	list = s->s_wakeup;
 	s->s_wakeup = NULL;
-	kick = (s->s_flags & STACK_THREADED) && netisr_needs_kick(s);
+	kick = (s->s_flags & STACK_THREADED) &&
+	    (s->s_relay_work != NULL || netisr_needs_kick(s));
 	pthread_mutex_unlock(&s->s_lock);
 	if (list != NULL) {
 		waiters_release(list);

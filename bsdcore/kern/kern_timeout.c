@@ -216,7 +216,7 @@ callout_run(struct stack *s)
 		}
 		if (c->c_time == CALLOUT_NEVER) {
 			heap_remove(h, 0);
-		} else if (c->c_time > now) {
+		} else if (c->c_time > c->c_key) {
 			heap_key(h, c, c->c_time);
 		} else {
 			heap_remove(h, 0);

@@ -69,13 +69,26 @@ struct ifnet {
 	} if_data;
 };
 
+/* Counters of the whole link side: "if.*", "ether.*". */
+struct ifstat {
+	uint64_t ift_rxmerged, ift_txgso, ift_txblocked, ift_looped;
+	uint64_t ift_rxnobufs, ift_rxdown, ift_rxerror, ift_rxversion;
+	uint64_t ift_txdown, ift_txfull, ift_txnobufs, ift_txerror, ift_txmeta;
+	uint64_t ift_txdetached;
+	uint64_t ift_lofull, ift_loreject;
+	uint64_t ift_ethshort, ift_ethsrc, ift_ethdst, ift_ethmcast;
+	uint64_t ift_ethproto, ift_ethnobufs, ift_ethnomac;
+};
+
 struct ifnet_state {
 	TAILQ_HEAD(, ifnet) ifs_list;
+	TAILQ_HEAD(, ifnet) ifs_dead;	/* detached; packets may still name them */
 	struct ifnet	*ifs_lo;
 	uint32_t	 ifs_next;
 	struct arp_state *ifs_arp;	/* netinet/if_ether.c */
 	int64_t		 ifs_burst;	/* net.link.burst: packets per input round */
 	int64_t		 ifs_sndmax;	/* net.link.ifqmaxlen */
+	struct ifstat	 ifs_stat;
 };
 
 int if_init(struct stack *s);		/* makes lo0, 127.0.0.1/8 and ::1/128 */
@@ -104,12 +117,14 @@ bool if_hasmulti(const struct ifnet *ifp, const union inaddr *group);
 
 /* if_port.c: bursts from and to the port. true: more may be there. */
 bool if_input_poll(struct ifnet *ifp);
-void if_start(struct ifnet *ifp);	/* push if_snd down */
+void if_start(struct ifnet *ifp);	/* push if_snd down; not while if_txblocked */
+void if_restart(struct ifnet *ifp);	/* the port may have room again */
 int if_enqueue(struct ifnet *ifp, struct mbuf *frame);	/* consumes; ENOBUFS */
 /* All interfaces: used by stack_leave and netisr. */
 void if_flush(struct stack *s);		/* lo0's queue up, every if_snd down */
 bool if_poll_all(struct stack *s);
-uint64_t if_poll_at(struct stack *s);
+/* When ifp wants to be run: its port's time, its queue, or a retry. */
+uint64_t if_poll_at(struct ifnet *ifp);
 
 /* Doors. All consume m. */
 void ether_input(struct ifnet *ifp, struct mbuf *m);
@@ -126,6 +141,23 @@ int arp_resolve(struct ifnet *ifp, const union inaddr *gw, struct mbuf *m,
     uint8_t mac[6]);
 void arp_ifannounce(struct ifnet *ifp, const union inaddr *a);
 void arp_ifdetach(struct ifnet *ifp);
+/* A permanent entry (both families). EINVAL: no unicast addresses. */
+int arp_setstatic(struct ifnet *ifp, const union inaddr *a,
+    const uint8_t mac[6]);
+struct arp_entry {
+	union inaddr	 ae_addr;
+	uint8_t		 ae_mac[6];
+	int		 ae_state;	/* of struct bsd_arpinfo */
+	struct ifnet	*ae_ifp;
+};
+/* fn answers false to stop. */
+void arp_walk(struct stack *s, bool (*fn)(const struct arp_entry *, void *),
+    void *arg);
+/* Link addresses of groups: RFC 1112 6.4, RFC 2464 7. */
+void ether_mapmulti(const union inaddr *group, uint8_t mac[6]);
+/* Put the link header before an IP packet and queue it. Consumes m. */
+int ether_frame(struct ifnet *ifp, struct mbuf *m, const uint8_t dst[6],
+    uint16_t type);
 int arp_init(struct stack *s);
 void arp_fini(struct stack *s);
 #define EJUSTRETURN_ (-2)

@@ -30,6 +30,7 @@ struct rtentry {
 	uint64_t	 rt_expire;	/* ns, 0 never; for RTF_DYNAMIC */
 	uint64_t	 rt_use;
 	struct rtentry	*rt_next;	/* same prefix, other scope */
+	LIST_ENTRY(rtentry) rt_timed;	/* those with rt_expire */
 };
 
 /* A cached lookup, kept by pcbs. */
@@ -42,6 +43,8 @@ struct route {
 
 int route_init(struct stack *s);
 void route_fini(struct stack *s);
+/* plen in bits of the family; for IPv4 the bits of the mapped form (96 and
+ * more) are understood as well. gw NULL: on-link. ifp NULL: the gateway's. */
 int rt_add(struct stack *s, const union inaddr *dst, unsigned plen,
     const union inaddr *gw, struct ifnet *ifp, uint32_t flags,
     struct rtentry **out);	/* EEXIST, ENETUNREACH: gateway not on-link */

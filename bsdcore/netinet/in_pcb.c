@@ -11,6 +11,7 @@
 #include "bsdcore/netinet/in_pcb.h"
 
 #include "bsdcore/netinet/ip_var.h"
+#include "bsdcore/netinet/tcp_var.h"
 
 #define IPI_MINHASH 64u
 
@@ -306,6 +307,12 @@ port_conflict(const struct inpcb *inp, uint16_t port)
 	const struct inpport *pp = in_pcbport(inp->inp_info, port);
 	const struct inpcb *other;
 
+	/* Connections in TIME_WAIT have no pcb any more. */
+	if (inp->inp_info->ipi_ipproto == IPPROTO_TCP && port != 0 &&
+	    !(pcb_options(inp) & (SOO_REUSEADDR | SOO_REUSEPORT)) &&
+	    tcp_twinuse(inp->inp_info->ipi_stack, &inp->inp_laddr, port)) {
+		return true;
+	}
 	if (pp == NULL) {
 		return false;
 	}

@@ -15,14 +15,14 @@
  * futex_wait, which a signal ends with EINTR.
  */
 struct waitpoint {
-	struct waitpoint *wp_next, **wp_prevp;	/* on so_waiters */
+	struct waitpoint *wp_next, **wp_prevp;	/* on so_waiters, or evq's, or drainers */
 	struct waiter	*wp_waiter;
 	struct socket	*wp_so;
 	int		 wp_events;	/* poll bits */
 };
 struct waiter {
 	struct waiter	*w_next;	/* on s_wakeup */
-	_Atomic uint32_t w_word;	/* 0 sleeping, 1 woken */
+	_Atomic uint32_t w_word;	/* 0 spinning, 1 woken, 2 asleep */
 	bool		 w_queued;	/* on s_wakeup already */
 };
 /* Lock held on entry and exit, dropped between. Answers 0 when something may
@@ -32,17 +32,36 @@ struct waiter {
 int sowait(struct socket *so, int events, uint64_t deadline);
 int sowait_many(struct stack *s, struct waitpoint *v, int n,
     uint64_t deadline);
+/* The same on any list of waitpoints; spin may be NULL: do not. */
+int waitlist_sleep(struct stack *s, struct waitpoint **list, uint8_t *spin,
+    uint64_t deadline);
+void waitlist_wake(struct stack *s, struct waitpoint *list, int events);
+/* wp_events beyond poll's: somebody waits for SB_LOCK. */
+#define SOEV_SNDLOCK 0x10000
+#define SOEV_RCVLOCK 0x20000
 /* From sorwakeup/sowwakeup: queue the waiters of so whose events match. */
 void so_wake_waiters(struct socket *so, int events);
 /* After the lock is gone: wake what stack_leave took from s_wakeup. */
 void waiters_release(struct waiter *list);
 
-/* Event queues (kern_event.c) and relays (uipc_relay.c): told of a change. */
+/* Event queues (kern_event.c): told of a change; the socket goes away. */
 void evq_notify(struct socket *so, int events);
-void evq_forget(struct socket *so);	/* the socket goes away */
-void relay_notify(struct socket *so, int events);
-void relay_forget(struct socket *so);
-void gateway_fini(struct stack *s);
+void evq_forget(struct socket *so);
+void evq_fini(struct stack *s);		/* queues outlive the stack, empty */
+
+/*
+ * Relays (uipc_relay.c): work that a socket's change calls for but that must
+ * not run inside the protocol that reported it. relay_notify() only puts the
+ * relay on a list; stack_leave() runs the list through relay_run(), which
+ * answers whether it did anything.
+ */
+void relay_notify(struct socket *so);
+void relay_forget(struct socket *so);	/* from sofree: the socket goes away */
+/* The user closes a socket that a relay serves: true if the relay goes on with
+ * it (a descriptor of the pair may live elsewhere) and will close it. */
+bool relay_adopt(struct socket *so);
+bool relay_run(struct stack *s);
+void relay_fini(struct stack *s);	/* ends every relay and the gateway */
 
 /*
  * netisr (kern_netisr.c): one thread per stack, epoll over port descriptors,

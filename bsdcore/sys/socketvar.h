@@ -18,8 +18,11 @@
 #include "bsdcore/sys/stack.h"
 #include "bsdcore/sys/systm.h"
 
+struct evq;			/* kern/kern_event.c */
+struct evq_entry;
 struct relay;			/* kern/uipc_relay.c */
-struct evq_entry;		/* kern/kern_event.c */
+struct unp_state;		/* kern/uipc_usrreq.c */
+struct waitpoint;		/* kern/kern_synch.c */
 
 struct sockbuf {
 	struct mbuf	*sb_mb;		/* stream: the chain; datagrams: first record */
@@ -59,6 +62,7 @@ struct socket {
 	int		 so_priority, so_mark;
 	uint32_t	 so_boundif;	/* ifindex, 0 any */
 	int		 so_txtime;	/* reserved for per-packet time; 0 */
+	uint64_t	 so_rcvtimeo, so_sndtimeo;	/* ns, 0 none; SO_RCVTIMEO as stored */
 	struct sockbuf	 so_rcv, so_snd;
 
 	/* listening */
@@ -79,10 +83,11 @@ struct socket {
 	bool		 so_hasoob;
 
 	LIST_ENTRY(socket) so_all;	/* so_state.all */
-	struct waiter	*so_waiters;	/* kern_synch.c */
+	struct waitpoint *so_waiters;	/* kern_synch.c */
 	struct evq_entry *so_events;	/* kern_event.c */
 	struct relay	*so_relay;	/* uipc_relay.c: a host fd carries this socket */
 	uint32_t	 so_refs;	/* calls in flight that dropped the lock */
+	uint8_t		 so_spin;	/* has spinning paid here? kern_synch.c */
 	uint32_t	 so_user_id;	/* number shown by netstat */
 	int		 so_pid;	/* for netstat and the ledger */
 };
@@ -109,23 +114,37 @@ struct socket {
 #define SS_ISDISCONNECTED 0x0010	/* was connected, is no more */
 #define SS_INCOMP 0x0020	/* on so_head's so_incomp */
 #define SS_COMP 0x0040		/* on so_head's so_comp */
-#define SS_DEFUNCT 0x0080
+#define SS_DEFUNCT 0x0080	/* the stack is gone, or going */
+#define SS_CONNPENDING 0x0100	/* connect answered EINPROGRESS, its end is not told */
+#define SS_CLOSING 0x0200	/* closed while calls are in flight: the last one closes */
+#define SS_SHUTDOWN 0x0400	/* the user said shutdown(SHUT_WR) */
+
+/* Keep a socket while the lock is dropped; sorele() may free it, and closes it
+ * if the user did meanwhile. */
+void sohold(struct socket *so);
+void sorele(struct socket *so);
 
 /* Life of a socket (uipc_socket.c). errno or 0. */
 int socreate(struct stack *s, int family, int type, int proto,
     struct socket **out);
 int sobind(struct socket *so, const struct sockaddr *sa, socklen_t len);
 int solisten(struct socket *so, int backlog);
-int soaccept(struct socket *head, struct socket **out);	/* EAGAIN: none */
+/* EAGAIN: none; else the answer is 0, or what pru_accept said (the socket then
+ * is gone). */
+int soaccept(struct socket *head, struct socket **out);
 int soconnect(struct socket *so, const struct sockaddr *sa, socklen_t len);
 int soshutdown(struct socket *so, int how);
+int soconnect2(struct socket *a, struct socket *b);	/* socketpair */
 int soclose(struct socket *so);	/* always lets go of the socket */
-void soabort(struct socket *so);
+void soabort(struct socket *so);	/* the user lets go, RST */
 void sofree(struct socket *so);	/* frees it once nobody needs it */
 /* A connection has come in on `head`: a socket like it, its pcb attached, in
  * head's incomplete (or, with SS_ISCONNECTED in state, complete) queue. NULL: full, or
  * no memory. The protocol fills in the pcb. */
 struct socket *sonewconn(struct socket *head, uint32_t state);
+/* For this file's neighbours: a bare socket; off a listener's queue. */
+struct socket *soalloc(struct stack *s, const struct protosw *pr, int family);
+void soqremove(struct socket *so);
 bool soqfull(const struct socket *head);
 
 void soisconnecting(struct socket *so);
@@ -140,7 +159,7 @@ void sorwakeup(struct socket *so);
 void sowwakeup(struct socket *so);
 int sopoll(struct socket *so);	/* POLLIN | POLLOUT | POLLPRI | POLLHUP | POLLERR | POLLRDHUP */
 
-/* Data (uipc_socket.c). Non-blocking; EAGAIN changed nothing. */
+/* Data (uipc_sosend.c, uipc_soreceive.c). Non-blocking; EAGAIN changed nothing. */
 struct uio {
 	const struct iovec *uio_iov;
 	int		 uio_iovcnt;
@@ -156,6 +175,13 @@ int sosend(struct socket *so, struct uio *uio, const struct sockaddr *to,
 int soreceive(struct socket *so, struct uio *uio,
     struct sockaddr_storage *from, socklen_t *fromlen, struct mbuf **control,
     int *flags, size_t *done);
+
+/* Bytes to and from the user, advancing the uio; n <= uio_resid. */
+void uiocopyin(void *dst, size_t n, struct uio *uio);
+void uiocopyout(const void *src, size_t n, struct uio *uio);
+/* The control bytes of sendmsg(2) as one mbuf, checked. */
+int sockargs(struct mbpool *p, const void *control, size_t len,
+    struct mbuf **out);
 
 /* Sockbufs (uipc_sockbuf.c). */
 uint32_t sbspace(const struct sockbuf *sb);
@@ -176,6 +202,15 @@ struct mbuf *sbcreatecontrol(struct mbpool *p, const void *data, size_t len,
     int type, int level);
 /* Call after any change of sb_cc, hiwat or state. */
 void sbavail_update(struct socket *so);
+/* Take the first mbufs of a stream, n bytes in all, off the buffer; they
+ * stay counted nowhere. NULL: no mbufs to split with. */
+struct mbuf *sbtake(struct sockbuf *sb, uint32_t n);
+/* Take the first record off. */
+struct mbuf *sbtakerecord(struct sockbuf *sb);
+/* SB_LOCK: wait for it (the lock may be dropped), take it, give it back. */
+void sbwaitlock(struct socket *so, struct sockbuf *sb);
+void sblock(struct sockbuf *sb);
+void sbunlock(struct socket *so, struct sockbuf *sb);
 
 /* Socket options: one struct for get and set. */
 struct sockopt {
@@ -191,7 +226,7 @@ int sooptcopyin(const struct sockopt *sopt, void *buf, size_t len,
 int sooptcopyout(struct sockopt *sopt, const void *buf, size_t len);
 int sooptint(const struct sockopt *sopt, int *out);
 
-/* Tunables and list of all sockets. */
+/* Tunables and the list of all sockets. */
 struct so_state {
 	LIST_HEAD(, socket) sos_all;
 	uint32_t	 sos_count;
@@ -200,7 +235,17 @@ struct so_state {
 	int64_t		 sos_sb_max;		/* kern.ipc.maxsockbuf */
 	int64_t		 sos_somaxconn;		/* kern.ipc.somaxconn */
 	int64_t		 sos_spin;		/* kern.ipc.spin: ns a waiter spins */
-	uint64_t	 sos_listen_overflow;
+	int64_t		 sos_chunk;		/* kern.ipc.copychunk: bytes copied at a time */
+	int64_t		 sos_local_space;	/* net.local.space: buffer sizes of PF_LOCAL */
+	uint64_t	 sos_listen_overflow;	/* kern.ipc.listen_overflow */
+	uint64_t	 sos_nobufs;		/* kern.ipc.nobufs: sends refused for memory */
+	struct unp_state *sos_unp;
+	LIST_HEAD(, evq) sos_evqs;
+	struct waitpoint *sos_drainers;	/* bsd_drain */
+	int		 sos_ncpu;		/* spinning needs two */
+	int		 sos_pid;
+	uid_t		 sos_uid;	/* for SO_PEERCRED */
+	gid_t		 sos_gid;
 };
 int so_init(struct stack *s);
 void so_fini(struct stack *s);

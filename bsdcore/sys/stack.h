@@ -29,7 +29,9 @@ struct ifnet_state;	/* net/if.h */
 struct ip_state;	/* netinet/ip_var.h */
 struct icmp_state;
 struct inpcbinfo;
+struct gateway;		/* kern/uipc_gateway.c */
 struct netisr;		/* kern/kern_netisr.c */
+struct relay;		/* kern/uipc_relay.h */
 struct route_state;	/* net/route.h */
 struct so_state;	/* sys/socketvar.h */
 struct tcp_state;	/* netinet/tcp_var.h */
@@ -62,6 +64,10 @@ struct stack {
 	struct tcp_state *s_tcp;
 	struct udp_state *s_udp;
 	struct netisr	*s_netisr;
+
+	struct relay	*s_relay_work;		/* to be run by stack_leave() */
+	struct relay	*s_relays;		/* all of them */
+	struct gateway	*s_gateway;
 
 	struct waiter	*s_wakeup;		/* to be woken by stack_leave() */
 	uint32_t	 s_flags;

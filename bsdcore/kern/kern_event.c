@@ -1,0 +1,291 @@
+/*
+ * kern_event.c - event queues: many sockets, one descriptor.
+ *
+ * An entry ties a socket to a queue. When a watched event may have come up,
+ * sorwakeup() and sowwakeup() put the entry on the queue's ready list, once;
+ * a socket on which nothing happens costs nothing. evq_wait looks at every
+ * ready entry with sopoll(): what is ready is reported and stays on the list
+ * (level-triggered), what is not leaves it. The eventfd is readable while the
+ * ready list is not empty, so a queue can be put into epoll or select.
+ */
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "bsdcore/api.h"
+#include "bsdcore/sys/kernel.h"
+#include "bsdcore/sys/socketvar.h"
+
+struct evq_entry {
+	struct evq_entry *ee_sonext;	/* so_events */
+	struct socket	*ee_so;
+	struct evq	*ee_evq;
+	LIST_ENTRY(evq_entry) ee_all;
+	TAILQ_ENTRY(evq_entry) ee_ready;
+	uint64_t	 ee_data;
+	int		 ee_events;
+	bool		 ee_isready;
+};
+
+struct evq {
+	struct stack	*q_stack;	/* NULL: the stack is gone */
+	LIST_ENTRY(evq)	 q_link;	/* sos_evqs */
+	LIST_HEAD(, evq_entry) q_all;
+	TAILQ_HEAD(evq_readyhead, evq_entry) q_ready;
+	struct waitpoint *q_waiters;
+	int		 q_fd;
+	bool		 q_signalled;	/* q_fd is readable */
+	uint8_t		 q_spin;
+};
+
+static void
+evq_ready(struct evq_entry *ee)
+{
+	struct evq *q = ee->ee_evq;
+
+	if (!ee->ee_isready) {
+		ee->ee_isready = true;
+		TAILQ_INSERT_TAIL(&q->q_ready, ee, ee_ready);
+	}
+	if (!q->q_signalled) {
+		uint64_t one = 1;
+
+		q->q_signalled = write(q->q_fd, &one, sizeof(one)) ==
+		    (ssize_t)sizeof(one);
+	}
+	if (q->q_waiters != NULL) {
+		waitlist_wake(q->q_stack, q->q_waiters, -1);
+	}
+}
+
+static void
+evq_unready(struct evq_entry *ee)
+{
+	if (ee->ee_isready) {
+		ee->ee_isready = false;
+		TAILQ_REMOVE(&ee->ee_evq->q_ready, ee, ee_ready);
+	}
+}
+
+/* Nothing is ready any more: the descriptor says so too. */
+static void
+evq_settle(struct evq *q)
+{
+	uint64_t n;
+
+	if (q->q_signalled && TAILQ_EMPTY(&q->q_ready)) {
+		if (read(q->q_fd, &n, sizeof(n)) == (ssize_t)sizeof(n)) {
+			q->q_signalled = false;
+		}
+	}
+}
+
+void
+evq_notify(struct socket *so, int events)
+{
+	for (struct evq_entry *ee = so->so_events; ee != NULL;
+	     ee = ee->ee_sonext) {
+		if (events & (ee->ee_events | POLLERR | POLLHUP)) {
+			evq_ready(ee);
+		}
+	}
+}
+
+static void
+evq_drop(struct evq_entry *ee)
+{
+	struct evq_entry **p = &ee->ee_so->so_events;
+
+	while (*p != ee) {
+		p = &(*p)->ee_sonext;
+	}
+	*p = ee->ee_sonext;
+	evq_unready(ee);
+	LIST_REMOVE(ee, ee_all);
+	free(ee);
+}
+
+void
+evq_forget(struct socket *so)
+{
+	while (so->so_events != NULL) {
+		struct evq *q = so->so_events->ee_evq;
+
+		evq_drop(so->so_events);
+		evq_settle(q);
+	}
+}
+
+void
+evq_fini(struct stack *s)
+{
+	struct evq *q;
+
+	while ((q = LIST_FIRST(&s->s_so->sos_evqs)) != NULL) {
+		while (!LIST_EMPTY(&q->q_all)) {
+			evq_drop(LIST_FIRST(&q->q_all));
+		}
+		LIST_REMOVE(q, q_link);
+		q->q_stack = NULL;
+	}
+}
+
+int
+bsd_evq_new(struct stack *s, struct evq **out)
+{
+	struct evq *q = calloc(1, sizeof(*q));
+
+	if (q == NULL) {
+		return -ENOMEM;
+	}
+	q->q_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (q->q_fd < 0) {
+		int error = errno;
+
+		free(q);
+		return -error;
+	}
+	q->q_stack = s;
+	q->q_spin = 8;
+	LIST_INIT(&q->q_all);
+	TAILQ_INIT(&q->q_ready);
+	stack_enter(s);
+	LIST_INSERT_HEAD(&s->s_so->sos_evqs, q, q_link);
+	stack_leave(s);
+	*out = q;
+	return 0;
+}
+
+void
+bsd_evq_free(struct evq *q)
+{
+	struct stack *s = q->q_stack;
+
+	if (s != NULL) {
+		stack_enter(s);
+		while (!LIST_EMPTY(&q->q_all)) {
+			evq_drop(LIST_FIRST(&q->q_all));
+		}
+		LIST_REMOVE(q, q_link);
+		stack_leave(s);
+	}
+	close(q->q_fd);
+	free(q);
+}
+
+int
+bsd_evq_fd(struct evq *q)
+{
+	return q->q_fd;
+}
+
+static int
+evq_set(struct evq *q, struct socket *so, int events, uint64_t data)
+{
+	struct evq_entry *ee = so->so_events;
+
+	while (ee != NULL && ee->ee_evq != q) {
+		ee = ee->ee_sonext;
+	}
+	if (events == 0) {
+		if (ee == NULL) {
+			return ENOENT;
+		}
+		evq_drop(ee);
+		evq_settle(q);
+		return 0;
+	}
+	if (ee == NULL) {
+		ee = calloc(1, sizeof(*ee));
+		if (ee == NULL) {
+			return ENOMEM;
+		}
+		ee->ee_so = so;
+		ee->ee_evq = q;
+		ee->ee_sonext = so->so_events;
+		so->so_events = ee;
+		LIST_INSERT_HEAD(&q->q_all, ee, ee_all);
+	}
+	ee->ee_events = events;
+	ee->ee_data = data;
+	if (sopoll(so) & (events | POLLERR | POLLHUP)) {
+		evq_ready(ee);
+	} else {
+		evq_unready(ee);
+		evq_settle(q);
+	}
+	return 0;
+}
+
+int
+bsd_evq_ctl(struct evq *q, struct socket *so, int events, uint64_t data)
+{
+	struct stack *s = q->q_stack;
+	int error;
+
+	if (s == NULL || so->so_stack != s) {
+		return -EBADF;
+	}
+	stack_enter(s);
+	error = so->so_state & (SS_DEFUNCT | SS_CLOSING | SS_NOFDREF) ?
+	    EBADF :
+	    evq_set(q, so, events, data);
+	stack_leave(s);
+	return -error;
+}
+
+/* Up to n ready ones into v. One that was reported goes to the end, so that
+ * none starves. */
+static int
+evq_collect(struct evq *q, struct bsd_event *v, int n)
+{
+	struct evq_entry *last = TAILQ_LAST(&q->q_ready, evq_readyhead);
+	struct evq_entry *ee, *next;
+	int got = 0;
+
+	for (ee = TAILQ_FIRST(&q->q_ready); ee != NULL && got < n; ee = next) {
+		int ev = sopoll(ee->ee_so) &
+		    (ee->ee_events | POLLERR | POLLHUP);
+
+		next = ee == last ? NULL : TAILQ_NEXT(ee, ee_ready);
+		if (ev == 0) {
+			evq_unready(ee);
+			continue;
+		}
+		v[got].data = ee->ee_data;
+		v[got++].events = ev;
+		TAILQ_REMOVE(&q->q_ready, ee, ee_ready);
+		TAILQ_INSERT_TAIL(&q->q_ready, ee, ee_ready);
+	}
+	evq_settle(q);
+	return got;
+}
+
+int
+bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout)
+{
+	struct stack *s = q->q_stack;
+	uint64_t deadline;
+	int got, error = 0;
+
+	if (s == NULL) {
+		return -EBADF;
+	}
+	if (n <= 0) {
+		return -EINVAL;
+	}
+	stack_enter(s);
+	deadline = timeout < 0 ? UINT64_MAX : s->s_now + (uint64_t)timeout;
+	while ((got = evq_collect(q, v, n)) == 0 && error == 0 &&
+	    timeout != 0) {
+		error = waitlist_sleep(s, &q->q_waiters, &q->q_spin, deadline);
+		if (s->s_flags & STACK_DEAD) {
+			error = ECONNABORTED;
+		}
+	}
+	stack_leave(s);
+	if (got > 0 || error == EWOULDBLOCK) {
+		return got;
+	}
+	return -error;
+}

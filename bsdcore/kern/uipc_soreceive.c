@@ -1,0 +1,289 @@
+/*
+ * uipc_soreceive.c - from a socket's buffer into the user's memory.
+ *
+ * Little is copied under the stack lock. More is taken off the buffer under
+ * the lock, the protocol told (its window opens at once), and copied with the
+ * lock dropped; SB_LOCK keeps other readers out, so bytes stay in order.
+ */
+#include "bsdcore/sys/kernel.h"
+#include "bsdcore/sys/socketvar.h"
+
+#define SO_COPYLOCKED 2048u	/* bytes copied under the lock */
+
+void
+uiocopyout(const void *src, size_t n, struct uio *uio)
+{
+	const uint8_t *p = src;
+
+	while (n > 0) {
+		const struct iovec *v = uio->uio_iov;
+		size_t k = v->iov_len - uio->uio_off;
+
+		if (k == 0) {
+			uio->uio_iov++;
+			uio->uio_iovcnt--;
+			uio->uio_off = 0;
+			continue;
+		}
+		k = k < n ? k : n;
+		memcpy((uint8_t *)v->iov_base + uio->uio_off, p, k);
+		p += k;
+		n -= k;
+		uio->uio_off += k;
+		uio->uio_resid -= k;
+	}
+}
+
+/* Copy up to n data bytes of a chain from byte off. */
+static void
+so_copychain(const struct mbuf *m, uint32_t off, uint32_t n, struct uio *uio)
+{
+	for (; m != NULL && n > 0; m = m->m_next) {
+		uint32_t k;
+
+		if (off >= m->m_len) {
+			off -= m->m_len;
+			continue;
+		}
+		k = u32min(m->m_len - off, n);
+		uiocopyout(m->m_data + off, k, uio);
+		n -= k;
+		off = 0;
+	}
+}
+
+static int
+soreceive_oob(struct socket *so, struct uio *uio, int *flags, size_t *done)
+{
+	if (so->so_family == AF_LOCAL ||
+	    (so->so_proto->pr_flags & PR_ATOMIC)) {
+		return EOPNOTSUPP;
+	}
+	if ((so->so_options & SOO_OOBINLINE) || !so->so_hasoob) {
+		return EINVAL;
+	}
+	if (uio->uio_resid > 0) {
+		uiocopyout(&so->so_oobbyte, 1, uio);
+		*done = 1;
+	}
+	if (!(*flags & MSG_PEEK)) {
+		so->so_hasoob = false;
+	}
+	*flags |= MSG_OOB;
+	return 0;
+}
+
+/* Nothing to read: why? 0: end of stream. */
+static int
+soreceive_empty(struct socket *so)
+{
+	if (so->so_error != 0) {
+		int error = so->so_error;
+
+		so->so_error = 0;
+		return error;
+	}
+	if (so->so_rcv.sb_state & SBS_CANTRCVMORE) {
+		return 0;
+	}
+	if ((so->so_proto->pr_flags & PR_CONNREQUIRED) &&
+	    !(so->so_state &
+		(SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING))) {
+		return so->so_family == AF_LOCAL &&
+			!(so->so_proto->pr_flags & PR_ATOMIC) ?
+		    EINVAL :
+		    ENOTCONN;
+	}
+	return EWOULDBLOCK;
+}
+
+static void
+so_rcvd(struct socket *so, int flags)
+{
+	if ((so->so_proto->pr_flags & PR_WANTRCVD) && so->so_pcb != NULL) {
+		(void)PRU(so, rcvd, flags);
+	}
+}
+
+/* n bytes have left so_rcv: where is the urgent mark now? */
+static void
+so_oobadvance(struct socket *so, uint32_t n)
+{
+	if (so->so_oobmark != 0) {
+		so->so_oobmark -= n;
+		if (so->so_oobmark == 0) {
+			so->so_rcv.sb_state |= SBS_RCVATMARK;
+		}
+	}
+}
+
+/* Take and copy up to n bytes; answers how many. */
+static uint32_t
+soreceive_take(struct socket *so, uint32_t n, struct uio *uio, int flags)
+{
+	struct stack *s = so->so_stack;
+	struct sockbuf *sb = &so->so_rcv;
+	struct mbuf *m;
+	uint32_t before;
+
+	if (n <= SO_COPYLOCKED || s->s_clock == NULL) {
+		so_copychain(sb->sb_mb, 0, n, uio);
+		sbdrop(sb, n);
+		so_oobadvance(so, n);
+		sbavail_update(so);
+		so_rcvd(so, flags);
+		return n;
+	}
+	before = sb->sb_cc;
+	m = sbtake(sb, n);
+	n = before - sb->sb_cc;
+	so_oobadvance(so, n);
+	sbavail_update(so);
+	so_rcvd(so, flags);
+	if (m != NULL) {
+		sblock(sb);
+		stack_leave(s);
+		so_copychain(m, 0, n, uio);
+		stack_enter(s);
+		sbunlock(so, sb);
+		m_freem(m);
+	}
+	return n;
+}
+
+static int
+soreceive_stream(struct socket *so, struct uio *uio, int *flags, size_t *done)
+{
+	struct sockbuf *sb = &so->so_rcv;
+	size_t before = uio->uio_resid;
+	bool first = true;
+
+	sbwaitlock(so, sb);
+	if (so->so_options & SOO_ACCEPTCONN) {
+		return so->so_family == AF_LOCAL ? EINVAL : ENOTCONN;
+	}
+	if (sb->sb_cc == 0) {
+		return uio->uio_resid == 0 && so->so_error == 0 ?
+		    0 :
+		    soreceive_empty(so);
+	}
+	while (uio->uio_resid > 0 && sb->sb_cc > 0) {
+		uint32_t n = uio->uio_resid < sb->sb_cc ?
+		    (uint32_t)uio->uio_resid :
+		    sb->sb_cc;
+
+		if (so->so_oobmark != 0) {
+			n = u32min(n, so->so_oobmark);
+		}
+		if (*flags & MSG_PEEK) {
+			so_copychain(sb->sb_mb, 0, n, uio);
+			break;
+		}
+		if (!first && (sb->sb_state & SBS_RCVATMARK)) {
+			break;		/* a read never crosses the mark */
+		}
+		sb->sb_state &= (uint16_t)~SBS_RCVATMARK;
+		first = false;
+		n = u32min(n, (uint32_t)so->so_stack->s_so->sos_chunk);
+		if (soreceive_take(so, n, uio, *flags) == 0) {
+			break;
+		}
+	}
+	*done = before - uio->uio_resid;
+	return *done > 0 || before == 0 ? 0 : ENOBUFS;
+}
+
+/* MT_CONTROL mbufs of a record, for the caller. */
+static struct mbuf *
+so_takecontrol(struct mbuf *m, bool peek)
+{
+	struct mbuf *top = NULL, **mp = &top;
+
+	for (; m != NULL && m->m_type == MT_CONTROL; m = m->m_next) {
+		*mp = m_copym(m, 0, m->m_len);
+		if (*mp == NULL) {
+			break;
+		}
+		(*mp)->m_type = MT_CONTROL;
+		mp = &(*mp)->m_next;
+		(void)peek;
+	}
+	return top;
+}
+
+static void
+so_copyname(const struct mbuf *m, struct sockaddr_storage *from,
+    socklen_t *fromlen)
+{
+	if (from != NULL && m->m_len <= sizeof(*from)) {
+		memcpy(from, m->m_data, m->m_len);
+		*fromlen = (socklen_t)m->m_len;
+	}
+}
+
+static int
+soreceive_record(struct socket *so, struct uio *uio,
+    struct sockaddr_storage *from, socklen_t *fromlen, struct mbuf **control,
+    int *flags, size_t *done)
+{
+	bool peek = (*flags & MSG_PEEK) != 0, eor = false;
+	struct mbuf *rec = so->so_rcv.sb_mb, *m = rec;
+	uint32_t len = 0, n;
+
+	if (so->so_options & SOO_ACCEPTCONN) {
+		return EINVAL;
+	}
+	/* A pending error comes first, as in Linux's __skb_recv_datagram. */
+	if (rec == NULL || so->so_error != 0) {
+		return soreceive_empty(so);
+	}
+	if (!peek) {
+		m = rec = sbtakerecord(&so->so_rcv);
+	}
+	if (m->m_type == MT_SONAME) {
+		so_copyname(m, from, fromlen);
+		m = m->m_next;
+	}
+	if (control != NULL) {
+		*control = so_takecontrol(m, peek);
+	}
+	while (m != NULL && m->m_type == MT_CONTROL) {
+		m = m->m_next;
+	}
+	for (struct mbuf *d = m; d != NULL; d = d->m_next) {
+		len += d->m_len;
+		eor = eor || (d->m_flags & M_EOR);
+	}
+	n = uio->uio_resid < len ? (uint32_t)uio->uio_resid : len;
+	so_copychain(m, 0, n, uio);
+	*done = (*flags & MSG_TRUNC) ? len : n;
+	*flags &= ~(MSG_TRUNC | MSG_EOR);
+	*flags |= (n < len ? MSG_TRUNC : 0) | (eor ? MSG_EOR : 0);
+	if (!peek) {
+		m_freem(rec);
+		sbavail_update(so);
+		so_rcvd(so, *flags);
+	}
+	return 0;
+}
+
+int
+soreceive(struct socket *so, struct uio *uio, struct sockaddr_storage *from,
+    socklen_t *fromlen, struct mbuf **control, int *flags, size_t *done)
+{
+	*done = 0;
+	if (control != NULL) {
+		*control = NULL;
+	}
+	if (fromlen != NULL) {
+		*fromlen = 0;
+	}
+	if (*flags & MSG_OOB) {
+		return soreceive_oob(so, uio, flags, done);
+	}
+	if (so->so_proto->pr_flags & PR_ATOMIC) {
+		return soreceive_record(so, uio, from, fromlen, control, flags,
+		    done);
+	}
+	return soreceive_stream(so, uio, flags, done);
+}

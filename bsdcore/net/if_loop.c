@@ -1,0 +1,56 @@
+/*
+ * if_loop.c - lo0 and the way back: packets that this stack sends to itself.
+ *
+ * Nothing is copied and nothing is cut: a packet, super-segment or not, waits
+ * on lo0's queue until the lock is about to be given back and then goes up as
+ * it is (if_flush), so whoever receives must not write into payload that the
+ * sender still holds. Its checksums are never made: the bytes do not leave
+ * memory.
+ */
+#include "bsdcore/net/if.h"
+#include "bsdcore/net/route.h"
+
+int
+looutput(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
+    struct rtentry *rt)
+{
+	struct stack *s = ifp->if_stack;
+	struct ifnet *lo = s->s_if->ifs_lo;
+	struct pkthdr *h = &m->m_pkthdr;
+
+	(void)gw;
+	if (rt != NULL && (rt->rt_flags & (RTF_REJECT | RTF_BLACKHOLE))) {
+		int error = rt->rt_flags & RTF_BLACKHOLE ? 0 :
+		    rt->rt_flags & RTF_HOST		 ? EHOSTUNREACH :
+							   ENETUNREACH;
+
+		s->s_if->ifs_stat.ift_loreject++;
+		m_freem(m);
+		return error;
+	}
+	if (lo == NULL || !(lo->if_flags & IFF_UP_)) {
+		s->s_if->ifs_stat.ift_txdown++;
+		m_freem(m);
+		return ENETDOWN;
+	}
+	if (lo->if_snd.mq_len >= lo->if_sndmax) {
+		s->s_if->ifs_stat.ift_lofull++;
+		lo->if_data.oqdrops++;
+		m_freem(m);
+		return ENOBUFS;
+	}
+	h->seg_count = 1;
+	if (h->csum_flags & CSUM_TSO) {
+		h->seg_count = h->len / h->tso_segsz + 1;
+	}
+	h->csum_flags = CSUM_DATA_VALID | CSUM_IP_VALID;
+	h->rcvif = ifp;		/* of a multicast copy: where it was sent */
+	h->tstamp = s->s_now;
+	h->l3off = 0;
+	m->m_flags |= M_LOOP;
+	lo->if_data.opackets++;
+	lo->if_data.obytes += h->len;
+	s->s_if->ifs_stat.ift_looped++;
+	mbufq_put(&lo->if_snd, m);
+	return 0;
+}

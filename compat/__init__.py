@@ -1,0 +1,1 @@
+"""Other people's tests, run against the stack: see README.md in this folder."""
