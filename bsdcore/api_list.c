@@ -269,7 +269,7 @@ int
 bsd_drain(struct stack *s, int64_t timeout)
 {
 	uint64_t deadline;
-	int n;
+	int n = 0;
 
 	stack_enter(s);
 	deadline = api_deadline(s, timeout);

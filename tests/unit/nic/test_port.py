@@ -20,9 +20,12 @@ from nic.port import FRAME_MAX, Gso, Offload
 MS = 10**6
 
 
+SOURCES = Path(__file__).parents[3] / "nic"
+
+
 def constants(header: str, prefix: str) -> dict[str, int]:
     """The integer constants of a C header of this package."""
-    text = (Path(nic.__file__).parent / header).read_text()
+    text = (SOURCES / header).read_text()
     found = re.findall(rf"^#define {prefix}(\w+) (0x[0-9a-f]+|\d+)\b", text, re.M)
     return {name: int(value, 0) for name, value in found}
 
@@ -32,7 +35,7 @@ def test_names_mean_what_the_headers_say() -> None:
     assert {cap.name: cap.value for cap in Caps} == {cap.name: port[cap.name or ""] for cap in Caps}
     gso = constants("pkt.h", "PKT_GSO_")
     assert {kind.name: kind.value for kind in Gso} == gso
-    pool = (Path(nic.__file__).parent / "pkt_pool.h").read_text()
+    pool = (SOURCES / "pkt_pool.h").read_text()
     assert f"#define PKT_BIG ({FRAME_MAX - 4096} + 4096)" in pool
 
 
