@@ -15,10 +15,11 @@
  * bell armed disarms it and rings. "Publish, look at the bell" (E) and "arm,
  * look at the ring" (F) are sequentially consistent, so one of the two sees
  * the other, and a consumer may sleep on its fd after any po_rx. While it is
- * awake the bell is disarmed and nobody makes system calls. (An
- * eventfd is always writable, so after a short take the sender tries again by
+ * awake the bell is disarmed and nobody makes system calls.
+ *
+ * An eventfd is always writable, so after a short take the sender tries again by
  * and by. A socketpair could be unwritable until there is room, but ringing it
- * costs 1.7 us where this costs 0.5.)
+ * costs 1.7 us where this costs 0.5.
  *
  * r_dirty is set after every ring: no read is tried without it, and one tried
  * too much finds nothing.
