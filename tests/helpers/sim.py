@@ -10,6 +10,7 @@ has planned. With the same seed a run is the same, packet for packet.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable
@@ -75,7 +76,7 @@ class Simulation:
         Answers the names of the two interfaces.
         """
         caps = None if offload else nic.Caps(0)
-        left, right = nic.open_pair(self._pool, mtu=mtu, caps=caps)
+        left, right = nic.open_pair(mtu=mtu, caps=caps, pools=(self._pool, self._pool))
         if fault is not None:
             left = nic.wrap_fault(left, f"{fault},seed={self.seed}")
         if capture is not None:
@@ -101,7 +102,7 @@ class Simulation:
         return True
 
     def run(self, until: Callable[[], bool], limit: float = 3600.0) -> None:
-        """Run until *until* is true; AssertionError after *limit* virtual seconds, or if all is still."""
+        """Run until *until* is true; AssertionError if all is still or *limit* seconds passed."""
         end = self.now + int(limit * SECOND)
         while not until():
             if not self.step() and not until():
@@ -132,10 +133,8 @@ class Simulation:
             listener.bind(addr, port)
             listener.listen(8)
             near = client.socket(AF_INET, SOCK_STREAM)
-            try:
+            with contextlib.suppress(BlockingIOError):
                 near.connect(addr, port, timeout=0)
-            except BlockingIOError:
-                pass
             far: list[Socket] = []
 
             def accepted() -> bool:
