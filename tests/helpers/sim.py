@@ -35,6 +35,7 @@ class Simulation:
     stacks: list[Stack] = field(default_factory=list)
     _ifs: itertools.count[int] = field(default_factory=itertools.count)
     _pool: nic.Pool = field(default_factory=nic.Pool)
+    _held: list[nic.Pool] = field(default_factory=list)
 
     def __enter__(self) -> Simulation:
         return self
@@ -48,6 +49,8 @@ class Simulation:
         for stack in self.stacks:
             stack.close()
         active = self._pool.statistics().active
+        for pool in self._held:
+            pool.drop()
         self._pool.close()
         if kind is None and active:
             raise AssertionError(f"{active} packets were never given back")
@@ -84,7 +87,9 @@ class Simulation:
         names = []
         for stack, port, addr in ((a, left, a_addr), (b, right, b_addr)):
             name = f"en{next(self._ifs)}"
-            stack.attach(port.release()[0], name)
+            raw, pool = port.release()
+            self._held.append(pool)
+            stack.attach(raw, name)
             stack.set_flags(name, 1)
             stack.add_address(name, addr)
             names.append(name)
