@@ -148,6 +148,7 @@ struct tcpcb {
 	uint32_t	 snd_una, snd_nxt, snd_max;
 	uint32_t	 snd_wnd, snd_wl1, snd_wl2, snd_up, iss;
 	uint32_t	 max_sndwnd;
+	uint32_t	 t_smallend;	/* end of the last short segment (Nagle) */
 	uint32_t	 snd_cwnd, snd_ssthresh;	/* bytes */
 	uint32_t	 snd_recover;	/* recovery ends here (RFC 6582) */
 	uint32_t	 t_dupacks;
@@ -187,7 +188,6 @@ struct tcpcb {
 	uint32_t	 snd_fack;	/* above the highest byte SACKed */
 	uint32_t	 t_pipe;	/* bytes in the network (RFC 6675) */
 	uint32_t	 t_sackedbytes;
-	uint32_t	 t_rescue;	/* RescueRxt */
 
 	/* Out-of-order data (tcp_reass.c). */
 	struct tseghead	 t_segq;
@@ -289,6 +289,11 @@ struct tcp_state {
 /* ---- tcp_subr.c ---- */
 
 struct tcpcb *tcp_newtcpcb(struct inpcb *inp);	/* NULL: no memory */
+/* Options of the socket that a child has from its listener, and a socket that
+ * connects again from its former self. */
+void tcp_inherit(struct tcpcb *tp, const struct tcpcb *from);
+/* An unused control block in place of a used, closed one; NULL: no memory. */
+struct tcpcb *tcp_renew(struct tcpcb *tp);
 /* The connection is over. Frees the control block if the socket's user has
  * gone, else leaves it CLOSED: either way the caller forgets tp. */
 void tcp_close(struct tcpcb *tp);
@@ -310,7 +315,9 @@ uint16_t tcp_mss_offer(struct stack *s, struct route *ro,
 uint8_t tcp_wscale_offer(const struct tcp_state *tcp);
 /* Negotiated options of a SYN (or of a syncache entry). */
 void tcp_synoptions(struct tcpcb *tp, const struct tcpopt *to);
-void tcp_established(struct tcpcb *tp);	/* first congestion window, timers */
+/* The handshake is done: congestion window, timers, tell the socket. false:
+ * tp is gone. */
+bool tcp_established(struct tcpcb *tp);
 /* May one more challenge ACK be sent (RFC 5961 7)? */
 bool tcp_challenge_ok(struct tcp_state *tcp, struct tcpcb *tp);
 
@@ -434,6 +441,7 @@ void tcp_fin_timeout(struct tcpcb *tp);	/* FIN_WAIT_2 with nobody there */
 
 /* ---- tcp_usrreq.c ---- */
 
-void tcp_usrclosed(struct tcpcb *tp);
+/* The user will send no more: queue a FIN. false: tp is gone. */
+bool tcp_usrclosed(struct tcpcb *tp);
 
 #endif

@@ -136,10 +136,8 @@ cubic_loss(struct tcpcb *tp, uint32_t flight)
 		cu->cu_wmax = cwnd;
 	}
 	cu->cu_epoch = 0;
-	/* 4.6 lets ssthresh be taken from the window where that was used. */
-	tp->snd_ssthresh = u32max((uint32_t)((uint64_t)u32max(flight,
-	    u32min(cwnd, 2 * flight)) * CUBIC_BETA_NUM / 10),
-	    2 * tp->t_maxseg);
+	tp->snd_ssthresh = u32max((uint32_t)((uint64_t)flight *
+	    CUBIC_BETA_NUM / 10), 2 * tp->t_maxseg);
 }
 
 static void
