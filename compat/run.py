@@ -78,7 +78,9 @@ def run_file(python: str, name: str, patched: bool, log: Path) -> list[Entry]:
         ledger, skip = Path(temp, "ledger"), Path(temp, "skip")
         ledger.touch()
         skip.touch()
-        inner = f"ip link set lo up; exec {python} -m compat.inside {name} {ledger} {DEADLINE} {skip}"
+        inner = (
+            f"ip link set lo up; exec {python} -m compat.inside {name} {ledger} {DEADLINE} {skip}"
+        )
         prefix = isolation()
         if not prefix:
             inner = inner.split("; ", 1)[1]
