@@ -25,8 +25,7 @@ struct pair {
 static struct bsd_addr
 addr(const char *text, unsigned port)
 {
-	struct bsd_addr a = { .family = AF_INET,
-		.port = (unsigned short)port };
+	struct bsd_addr a = { .family = AF_INET, .port = (unsigned short)port };
 
 	CHECK_EQ(inet_pton(AF_INET, text, a.addr), 1);
 	return a;
@@ -41,7 +40,8 @@ pair_new(int link, unsigned qlen, unsigned caps)
 
 	for (int i = 0; i < 2; i++) {
 		struct bsd_config cfg = { .name = i ? "b" : "a",
-			.seed = { 1, 2, 3, (uint64_t)i }, .virtual_time = 1,
+			.seed = { 1, 2, 3, (uint64_t)i },
+			.virtual_time = 1,
 			.start_time = p.now };
 
 		p.v[i].pool = nic_pool_new(16 << 20);
@@ -222,8 +222,7 @@ TEST(silent_neighbour)
 	char c;
 
 	CHECK_EQ(bsd_socket(p.v[0].s, AF_INET, SOCK_DGRAM, 0, &a), 0);
-	CHECK_EQ(bsd_setsockopt(a, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)),
-	    0);
+	CHECK_EQ(bsd_setsockopt(a, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)), 0);
 	CHECK_EQ(bsd_connect(a, &to, 0), 0);
 	CHECK_EQ(bsd_socket(p.v[0].s, AF_INET, SOCK_DGRAM, 0, &plain), 0);
 	CHECK_EQ(bsd_connect(plain, &to, 0), 0);
@@ -285,7 +284,7 @@ TEST(multicast_reaches_members)
 	sends(a, "224.1.2.3", 1000, "x", 1);
 	pair_until(&p, p.now);
 	CHECK_EQ(bsd_recv(b, &c, 1, 0, NULL, 0), 1);
-	CHECK_EQ(bsd_recv(a, &c, 1, 0, NULL, 0), 1);	/* IP_MULTICAST_LOOP */
+	CHECK_EQ(bsd_recv(a, &c, 1, 0, NULL, 0), 1); /* IP_MULTICAST_LOOP */
 	bsd_close(a);
 	bsd_close(b);
 	pair_free(&p);
@@ -311,5 +310,4 @@ TEST(loopback)
 
 TESTS(RUN(ether_echo), RUN(ether_echo_without_offloads), RUN(rawip_echo),
     RUN(burst_over_a_short_wire), RUN(silent_neighbour),
-    RUN(broadcast_reaches_both), RUN(multicast_reaches_members),
-    RUN(loopback))
+    RUN(broadcast_reaches_both), RUN(multicast_reaches_members), RUN(loopback))
