@@ -49,6 +49,7 @@ struct netisr_port {
 	bool np_watched; /* in the epoll set */
 	bool np_ready;	 /* may have packets */
 	bool np_wantwrite;
+	bool np_liar; /* polls writable without room: go by the clock */
 	uint64_t np_resume;  /* paused until then; 0 not */
 	uint64_t np_txretry; /* look for room then; 0 not */
 };
@@ -227,6 +228,7 @@ netisr_port_event(struct stack *s, struct watch *w, uint32_t revents)
 	if ((revents & EPOLLOUT) && np->np_wantwrite) {
 		if_restart(np->np_ifp);
 		if (np->np_ifp->if_txblocked) { /* writable, yet it is not */
+			np->np_liar = true;
 			(void)netisr_epoll(s->s_netisr, EPOLL_CTL_MOD, w,
 			    EPOLLIN);
 			np->np_txretry = s->s_now + NETISR_TXRETRY;
@@ -244,7 +246,8 @@ netisr_port_watch(struct netisr *ni, struct netisr_port *np)
 		return 0;
 	}
 	error = netisr_epoll(ni, EPOLL_CTL_ADD, &np->np_watch,
-	    EPOLLIN | (np->np_wantwrite ? (uint32_t)EPOLLOUT : 0));
+	    EPOLLIN |
+		(np->np_wantwrite && !np->np_liar ? (uint32_t)EPOLLOUT : 0));
 	np->np_watched = error == 0;
 	return error;
 }
@@ -306,7 +309,10 @@ netisr_want_write(struct ifnet *ifp, bool on)
 	}
 	np->np_wantwrite = on;
 	np->np_txretry = 0;
-	if (np->np_watched) {
+	if (np->np_liar) {
+		np->np_txretry =
+		    on ? ifp->if_stack->s_now + NETISR_TXRETRY : 0;
+	} else if (np->np_watched) {
 		(void)netisr_epoll(ifp->if_stack->s_netisr, EPOLL_CTL_MOD,
 		    &np->np_watch, EPOLLIN | (on ? (uint32_t)EPOLLOUT : 0));
 	}
