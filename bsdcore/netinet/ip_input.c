@@ -204,7 +204,7 @@ ip_check(struct stack *s, struct mbuf *m)
  * 3.2.1.3, RFC 1812 5.3.7)? */
 static bool
 ip_martian(struct stack *s, const struct ifnet *ifp, uint32_t src,
-    uint32_t dst)
+    uint32_t dst, bool loop)
 {
 	uint32_t h = ntohl(src);
 	union inaddr a;
@@ -212,8 +212,8 @@ ip_martian(struct stack *s, const struct ifnet *ifp, uint32_t src,
 	if ((h >> 28) >= 14) {	/* multicast, class E, broadcast */
 		return true;
 	}
-	if (ifp->if_flags & IFF_LOOPBACK_) {
-		return false;
+	if (loop || (ifp->if_flags & IFF_LOOPBACK_)) {
+		return false;	/* our own, perhaps a copy for our members */
 	}
 	if ((h >> 24) == 127 || (ntohl(dst) >> 24) == 127) {
 		return true;
@@ -327,7 +327,8 @@ ip_input(struct stack *s, struct mbuf *m)
 		return;
 	}
 	ip = mtod(m, const struct ip *);
-	if (ip_martian(s, ifp, ip->ip_src, ip->ip_dst)) {
+	if (ip_martian(s, ifp, ip->ip_src, ip->ip_dst,
+		m->m_flags & M_LOOP)) {
 		ip_drop(m, &st->ips_martian);
 		return;
 	}
