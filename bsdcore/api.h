@@ -5,7 +5,7 @@
  * declarations only. Calls answer a count or 0, or a negative errno. Times
  * are nanoseconds; a timeout is relative: < 0 for ever, 0 never wait. A wait
  * that runs out answers -EAGAIN; one ended by a signal -EINTR, with nothing
- * done. Every call may be made from any thread; no call needs Python.
+ * done (seldom without a signal, too: try again). Every call may be made from any thread; no call needs Python.
  */
 #ifndef BSDCORE_API_H
 #define BSDCORE_API_H

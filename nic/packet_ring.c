@@ -4,18 +4,10 @@
  * Version 2, because it hands over every packet as it comes; version 3 waits
  * for a block to fill or a timer of milliseconds to pass.
  *
- * A slot holds the longest super-frame. Packets are lent to the stack in
- * place, and the slot returns to the kernel when the last reference has gone,
- * in any order. Two kinds of packet are copied out instead:
- *
- *   - the last one there is: the kernel says "readable" as long as the slot
- *     that it filled last has not been given back, new packet or not;
- *   - everything when half the ring is lent, for the kernel drops what comes
- *     while its next slot is away.
- *
- * tp_status of a lent slot still reads as if it had just been filled, so s_lent
- * says which is which; it is cleared after tp_status (A), and looked at before
- * (B).
+ * A slot holds the longest super-frame and is given back as soon as its frame
+ * has been copied. Lending slots to the stack in place was tried and is wrong:
+ * the kernel fills slots strictly in turn, so a single packet that somebody
+ * keeps, in a socket that nobody reads, would stop the whole ring.
  */
 #include "nic/packet_ring.h"
 
@@ -33,16 +25,9 @@
 #define RING_PERBLOCK 16
 #define RING_NSLOTS 256
 
-struct ring_slot {
-	struct pkt_ext s_ext; /* e_arg: the ring */
-	atomic_bool s_lent;
-};
-
 struct packet_ring {
 	uint8_t *pr_map;
-	atomic_uint pr_refs; /* the port, and every slot lent */
 	uint32_t pr_next;
-	struct ring_slot pr_slot[RING_NSLOTS];
 };
 
 static struct tpacket2_hdr *
@@ -53,41 +38,17 @@ ring_hdr(struct packet_ring *pr, uint32_t i)
 }
 
 static void
-ring_drop(struct packet_ring *pr)
-{
-	if (atomic_fetch_sub_explicit(&pr->pr_refs, 1, memory_order_acq_rel) ==
-	    1) {
-		munmap(pr->pr_map, (size_t)RING_NSLOTS * RING_SLOT);
-		free(pr);
-	}
-}
-
-static void
 ring_give_back(struct packet_ring *pr, uint32_t i)
 {
 	__atomic_store_n(&ring_hdr(pr, i)->tp_status, TP_STATUS_KERNEL,
 	    __ATOMIC_RELEASE);
 }
 
-/* The last packet that lay in a lent slot has gone. Any thread. */
-static void
-ring_slot_free(struct pkt_ext *ext)
-{
-	struct ring_slot *s = CONTAINER_OF(ext, struct ring_slot, s_ext);
-	struct packet_ring *pr = ext->e_arg;
-
-	ring_give_back(pr, (uint32_t)(s - pr->pr_slot));
-	atomic_store_explicit(&s->s_lent, false, memory_order_release); /*(A)*/
-	ring_drop(pr);
-}
-
 static bool
 ring_filled(struct packet_ring *pr, uint32_t i)
 {
-	return !atomic_load_explicit(&pr->pr_slot[i].s_lent,
-		   memory_order_acquire) && /* (B) */
-	    (__atomic_load_n(&ring_hdr(pr, i)->tp_status, __ATOMIC_ACQUIRE) &
-		TP_STATUS_USER) != 0;
+	return (__atomic_load_n(&ring_hdr(pr, i)->tp_status, __ATOMIC_ACQUIRE) &
+		   TP_STATUS_USER) != 0;
 }
 
 int
@@ -120,11 +81,6 @@ packet_ring_open(int fd, struct packet_ring **out)
 		free(pr);
 		return error;
 	}
-	atomic_init(&pr->pr_refs, 1);
-	for (uint32_t i = 0; i < RING_NSLOTS; i++) {
-		pr->pr_slot[i].s_ext.e_free = ring_slot_free;
-		pr->pr_slot[i].s_ext.e_arg = pr;
-	}
 	*out = pr;
 	return 0;
 }
@@ -132,38 +88,8 @@ packet_ring_open(int fd, struct packet_ring **out)
 void
 packet_ring_close(struct packet_ring *pr)
 {
-	ring_drop(pr);
-}
-
-/* Slot i as a packet: in place, or copied and given back. NULL: no memory;
- * the slot is still ours. */
-static struct pkt *
-ring_packet(struct packet_ring *pr, uint32_t i, struct pkt_pool *pool,
-    bool lend)
-{
-	struct tpacket2_hdr *th = ring_hdr(pr, i);
-	struct ring_slot *s = &pr->pr_slot[i];
-	uint8_t *frame = (uint8_t *)th + th->tp_mac;
-	uint32_t len = th->tp_snaplen;
-	struct pkt *p;
-
-	if (!lend) {
-		p = pkt_alloc(pool, PORT_RXROOM + ETHER_ALIGN + len,
-		    PORT_RXROOM + ETHER_ALIGN);
-		if (p != NULL) {
-			memcpy(p->p_data, frame, len);
-			p->p_len = p->p_pktlen = len;
-		}
-		return p;
-	}
-	atomic_store_explicit(&s->s_ext.e_refs, 1, memory_order_relaxed);
-	p = pkt_wrap(pool, frame, len, &s->s_ext);
-	if (p != NULL) {
-		atomic_store_explicit(&s->s_lent, true, memory_order_relaxed);
-		atomic_fetch_add_explicit(&pr->pr_refs, 1,
-		    memory_order_relaxed);
-	}
-	return p;
+	munmap(pr->pr_map, (size_t)RING_NSLOTS * RING_SLOT);
+	free(pr);
 }
 
 /* One filled slot. Returns the packet, or NULL after counting its loss. */
@@ -171,30 +97,29 @@ static struct pkt *
 ring_take(struct packet_ring *pr, uint32_t i, struct port *pt)
 {
 	struct tpacket2_hdr *th = ring_hdr(pr, i);
-	bool lend = ring_filled(pr, (i + 1) % RING_NSLOTS) &&
-	    atomic_load_explicit(&pr->pr_refs, memory_order_relaxed) <=
-		RING_NSLOTS / 2;
+	const uint8_t *frame = (const uint8_t *)th + th->tp_mac;
+	uint32_t len = th->tp_snaplen;
 	struct vnet_hdr vh;
 	struct pkt *p;
 
-	if (th->tp_snaplen < th->tp_len || th->tp_mac < sizeof(vh) ||
-	    (uint64_t)th->tp_mac + th->tp_snaplen > RING_SLOT ||
-	    th->tp_snaplen <= ETHER_HDR_LEN) {
+	if (len < th->tp_len || len <= ETHER_HDR_LEN ||
+	    th->tp_mac < sizeof(vh) || (uint64_t)th->tp_mac + len > RING_SLOT) {
 		stat_add(&pt->pt_stats.ps_rxerrs, 1);
-		ring_give_back(pr, i);
 		return NULL;
 	}
-	memcpy(&vh, (uint8_t *)th + th->tp_mac - sizeof(vh), sizeof(vh));
-	p = ring_packet(pr, i, pt->pt_pool, lend);
-	if (p == NULL || !lend) {
-		ring_give_back(pr, i);
-	}
+	p = pkt_alloc(pt->pt_pool, PORT_RXROOM + ETHER_ALIGN + len,
+	    PORT_RXROOM + ETHER_ALIGN);
 	if (p == NULL) {
 		stat_add(&pt->pt_stats.ps_rxdrops, 1);
-	} else if (vnet_decode(p, ETHER_HDR_LEN, &vh) != 0) {
+		return NULL;
+	}
+	memcpy(p->p_data, frame, len);
+	p->p_len = p->p_pktlen = len;
+	memcpy(&vh, frame - sizeof(vh), sizeof(vh));
+	if (vnet_decode(p, ETHER_HDR_LEN, &vh) != 0) {
 		stat_add(&pt->pt_stats.ps_rxerrs, 1);
 		pkt_free(p);
-		p = NULL;
+		return NULL;
 	}
 	return p;
 }
@@ -212,6 +137,7 @@ packet_ring_rx(struct packet_ring *pr, struct port *pt, struct pkt **v, int n,
 			break;
 		}
 		p = ring_take(pr, pr->pr_next, pt);
+		ring_give_back(pr, pr->pr_next);
 		pr->pr_next = (pr->pr_next + 1) % RING_NSLOTS;
 		if (p != NULL) {
 			p->p_time = now;

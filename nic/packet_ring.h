@@ -14,7 +14,6 @@ int packet_ring_open(int fd, struct packet_ring **out);
 /* Up to n packets; checks and counts like a backend's po_rx for pt. */
 int packet_ring_rx(struct packet_ring *pr, struct port *pt, struct pkt **v,
     int n, uint64_t now);
-/* The memory goes when the last packet that lies in it has gone. */
 void packet_ring_close(struct packet_ring *pr);
 
 #endif

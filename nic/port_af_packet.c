@@ -431,18 +431,6 @@ apk_ctl(struct port *pt, int cmd, void *arg)
 	}
 }
 
-/* A ring that is still lent keeps the socket alive behind close(): see to it
- * that nothing more is put there. */
-static void
-apk_mute(struct apk *a)
-{
-	struct sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
-	struct sock_fprog prog = { .len = 1, .filter = &none };
-
-	(void)setsockopt(a->a_fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog,
-	    sizeof(prog));
-}
-
 static void
 apk_close(struct port *pt)
 {
@@ -452,7 +440,6 @@ apk_close(struct port *pt)
 		ladder_free(&a->a_ladder[i]);
 	}
 	if (a->a_ring != NULL) {
-		apk_mute(a);
 		packet_ring_close(a->a_ring);
 	}
 	if (a->a_fd >= 0) {

@@ -198,8 +198,7 @@ fault_burst(struct fault_link *l)
 		l->l_bad = false;
 		return false;
 	}
-	if (prng_chance(&l->l_rng[FAULT_S_STATE],
-		l->l_bad ? c->ge_r : c->ge_p)) {
+	if (prng_chance(&l->l_rng[FAULT_S_STATE], l->l_bad ? c->ge_r : c->ge_p)) {
 		l->l_bad = !l->l_bad;
 	}
 	/* A bad state that loses nothing means nothing: 0 is "not given". */
@@ -380,7 +379,7 @@ fault_receive(struct fault_port *f, struct pkt *p, uint64_t now)
 
 	f->f_cut.sc_n = 0;
 	if (p->p_gso_type == PKT_GSO_NONE ||
-	    offload_cut(p, pt->pt_pool, port_l2len(pt), pt->pt_headroom, false,
+	    offload_cut(p, pt->pt_pool, port_l2len(pt), PORT_RXROOM, false,
 		(p->p_flags & PKT_CSUM_PARTIAL) != 0, &f->f_cut) != 0) {
 		fault_enter(f, FAULT_RX, p, now);
 		return;

@@ -149,7 +149,8 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 		    1) {
 			return 0;
 		}
-		if (error == EINTR || (error == ETIMEDOUT && spun)) {
+		if (error == EINTR ||
+		    (error == ETIMEDOUT && spun && ns == FIRST_SLEEP)) {
 			return EINTR;
 		}
 	}

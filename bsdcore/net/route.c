@@ -378,7 +378,7 @@ void
 rt_ifdetach(struct ifnet *ifp)
 {
 	struct route_state *rs = ifp->if_stack->s_rt;
-	struct trie_node *n = trie_next(&rs->rs_trie, NULL);
+	struct trie_node *n = rs != NULL ? trie_next(&rs->rs_trie, NULL) : NULL;
 
 	while (n != NULL) {
 		struct rtentry *rt = n->tn_value;

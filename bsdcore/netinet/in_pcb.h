@@ -12,11 +12,12 @@ struct ip_moptions;		/* netinet/in_mcast.c */
 
 struct inpcb {
 	LIST_ENTRY(inpcb) inp_hash;	/* by 4-tuple, connected ones */
-	LIST_ENTRY(inpcb) inp_porthash;	/* by local port, all bound ones */
+	LIST_ENTRY(inpcb) inp_porthash;	/* on a list of inp_port */
 	LIST_ENTRY(inpcb) inp_list;
 	struct inpcbinfo *inp_info;
 	struct socket	*inp_socket;
 	void		*inp_ppcb;	/* struct tcpcb; NULL for UDP */
+	struct inpport	*inp_port;	/* set while it has a local port */
 	union inaddr	 inp_laddr, inp_faddr;
 	uint16_t	 inp_lport, inp_fport;	/* host order; 0 unset */
 	uint32_t	 inp_flags;	/* INP_* */
@@ -24,12 +25,17 @@ struct inpcb {
 	uint32_t	 inp_flowid;
 	uint8_t		 inp_tos, inp_ttl, inp_mttl;
 	bool		 inp_inhash, inp_inporthash;
-	int8_t		 inp_hops6;	/* -1: default */
+	int16_t		 inp_hops6;	/* -1: default */
 	uint8_t		 inp_tclass6;
 	uint8_t		 inp_proto;	/* raw sockets */
+	uint16_t	 inp_gso;	/* UDP_SEGMENT: payload bytes per datagram, 0 off */
+	int16_t		 inp_cksumoff;	/* raw IPv6: IPV6_CHECKSUM, -1 none */
 	struct route	 inp_route;
+	union inaddr	 inp_autodst, inp_autosrc;	/* last source chosen, */
+	uint32_t	 inp_autogen;	/* while inp_route is of this generation */
 	struct ip_moptions *inp_moptions;
 	struct mbuf	*inp_options;	/* IPv4 options to send */
+	uint32_t	 inp_icmp4filt;	/* raw ICMP: types not wanted */
 	uint32_t	 inp_icmp6filt[8];
 };
 
@@ -52,19 +58,40 @@ struct inpcb {
 #define INP_RECVRTHDR6 0x8000
 #define INP_RECVHOPOPTS6 0x10000
 #define INP_RECVDSTOPTS6 0x20000
+#define INP_BOUNDADDR 0x40000	/* the user chose inp_laddr */
+#define INP_BOUNDPORT 0x80000	/* the user chose inp_lport */
+#define INP_PMTUDISC_PROBE 0x100000
+#define INP_RECVOPTS 0x200000
+#define INP_MCASTALL 0x400000	/* groups somebody else joined too; default on */
+#define INP_DONTFRAG6 0x800000
+
+LIST_HEAD(inpcbhead, inpcb);
+
+/* A local port in use. */
+struct inpport {
+	LIST_ENTRY(inpport) pp_link;
+	struct inpcbhead pp_bound;	/* not connected: lookups by port see these */
+	struct inpcbhead pp_conn;	/* connected: only bind() asks for these */
+	union inaddr	 pp_laddr;	/* as reserved with netns_ops */
+	uint16_t	 pp_port;
+	bool		 pp_shared;	/* connect() chose it: other 4-tuples may join */
+};
+LIST_HEAD(inpporthead, inpport);
 
 struct inpcbinfo {
 	struct stack	*ipi_stack;
-	LIST_HEAD(inpcbhead, inpcb) ipi_list;
+	struct inpcbhead ipi_list;
 	struct inpcbhead *ipi_hash;	/* ipi_mask + 1 chains; grows */
-	struct inpcbhead *ipi_porthash;	/* 1 << 10 chains */
+	struct inpporthead *ipi_porthash;	/* IN_NPORTHASH chains */
 	uint32_t	 ipi_mask;
 	uint32_t	 ipi_count;
+	uint32_t	 ipi_nconn;	/* pcbs in ipi_hash */
+	uint64_t	 ipi_secret[3];
 	const struct netns_ops *ipi_netns;	/* port namespace handed in, or NULL */
 	void		*ipi_netns_arg;
-	int64_t		 ipi_portfirst, ipi_portlast;	/* net.inet.ip.portrange.* */
 	uint8_t		 ipi_ipproto;
 };
+#define IN_NPORTHASH 1024u
 
 /* Port reservations shared with another stack over the same addresses. */
 struct netns_ops {
@@ -86,6 +113,9 @@ int in_pcbbind(struct inpcb *inp, const struct sockaddr *sa, socklen_t len);
 int in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa,
     socklen_t len);
 void in_pcbdisconnect(struct inpcb *inp);	/* UDP: back to unconnected */
+/* listen(): binds first if need be; EADDRINUSE if another socket, let in by
+ * SO_REUSEADDR, listens there already. Call before SOO_ACCEPTCONN is set. */
+int in_pcblisten(struct inpcb *inp);
 /* A child of a listener: set both ends and hash. */
 int in_pcbsetpair(struct inpcb *inp, const union inaddr *laddr,
     uint16_t lport, const union inaddr *faddr, uint16_t fport);
@@ -93,6 +123,12 @@ int in_pcbsetpair(struct inpcb *inp, const union inaddr *laddr,
  * an IPv6 wildcard without V6ONLY serves IPv4 peers too; INP_ANYIP last. */
 struct inpcb *in_pcblookup(struct inpcbinfo *ipi, const union inaddr *faddr,
     uint16_t fport, const union inaddr *laddr, uint16_t lport, bool wildcard,
+    const struct ifnet *ifp);
+/* The users of a local port; NULL: none. */
+struct inpport *in_pcbport(const struct inpcbinfo *ipi, uint16_t port);
+/* May a packet to laddr that came in by ifp (NULL any) go to this unconnected
+ * pcb? 0 no; the more the better it fits. */
+int in_pcbscore(const struct inpcb *inp, const union inaddr *laddr,
     const struct ifnet *ifp);
 /* Call fn for every pcb that an ICMP error about (laddr, faddr) concerns. */
 void in_pcbnotifyall(struct inpcbinfo *ipi, const union inaddr *faddr,
@@ -102,6 +138,20 @@ int in_setsockaddr(struct socket *so, struct sockaddr_storage *ss,
     socklen_t *len);
 int in_setpeeraddr(struct socket *so, struct sockaddr_storage *ss,
     socklen_t *len);	/* ENOTCONN */
+
+static inline bool
+in_pcbconnected(const struct inpcb *inp)
+{
+	return !in_isany(&inp->inp_faddr);
+}
+
+/* The interface packets have to use, 0 any. */
+static inline uint32_t
+in_pcbscope(const struct inpcb *inp)
+{
+	return inp->inp_socket->so_boundif != 0 ? inp->inp_socket->so_boundif :
+						  inp->inp_scope;
+}
 
 static inline struct inpcb *
 sotoinpcb(const struct socket *so)

@@ -17,6 +17,7 @@ from scapy.layers.l2 import Ether
 from nic import Gso, Offload
 
 TCP_HEADER, UDP_HEADER = 20, 8
+PORTS = (61001, 61002)  # nobody's protocol, so nobody dissects the payload
 ADDRESS = {
     4: (bytes((10, 9, 0, 1)), bytes((10, 9, 0, 2))),
     6: (bytes.fromhex("fd" + "00" * 14 + "01"), bytes.fromhex("fd" + "00" * 14 + "02")),
@@ -52,10 +53,10 @@ def build(
     l4len = (TCP_HEADER if proto == 6 else UDP_HEADER) + len(payload)
     pseudo = ones_sum(src + dst + struct.pack("!II", l4len, proto))
     if proto == 6:
-        head = struct.pack("!HHIIBBHHH", 4000, 4001, 1 + number, 0, 0x50, 0x10, 512, pseudo, 0)
+        head = struct.pack("!HHIIBBHHH", *PORTS, 1 + number, 0, 0x50, 0x10, 512, pseudo, 0)
         offset, gso = 16, Gso.TCPV4 if version == 4 else Gso.TCPV6
     else:
-        head = struct.pack("!HHHH", 4000, 4001, l4len, pseudo)
+        head = struct.pack("!HHHH", *PORTS, l4len, pseudo)
         offset, gso = 6, Gso.UDP_L4
     if version == 4:
         ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + l4len, number & 0xFFFF, 0x4000, 64, proto, 0)

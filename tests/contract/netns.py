@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +23,22 @@ def ip(arguments: str) -> None:
     """Run ip(8) in the namespace that the calling thread is in."""
     done = subprocess.run(["ip", *arguments.split()], capture_output=True, text=True)
     assert done.returncode == 0, f"ip {arguments}: {done.stderr}"
+
+
+def bring_up(*names: str) -> None:
+    """Set interfaces up and wait until they pass frames.
+
+    The kernel attaches a queue to an interface some time after its carrier has
+    come; what is sent before vanishes without an error.
+    """
+    for name in names:
+        ip(f"link set {name} up")
+    for _ in range(1000):
+        shown = subprocess.run(["ip", "-json", "link", "show"], capture_output=True, text=True)
+        links = {link["ifname"]: link for link in json.loads(shown.stdout)}
+        if all(links[name].get("qdisc", "noop") != "noop" for name in names):
+            return
+    raise AssertionError(f"{', '.join(names)}: still no queue: {links}")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from nic import (
     wrap_pcapng,
 )
 from tests.contract.check_port import CHECKS, Link, LinkFactory
-from tests.contract.netns import ip, namespace
+from tests.contract.netns import bring_up, ip, namespace
 
 OFF = Caps.SG | Caps.MEMORY | Caps.BROADCAST
 CSUM = OFF | Caps.TXCSUM | Caps.RXCSUM
@@ -62,8 +62,7 @@ def veth(near_options: str, wrap: Wrap | None = None) -> LinkFactory:
     def make(pool: Pool) -> Iterator[Link]:
         with namespace():
             ip("link add near0 type veth peer name far0")
-            ip("link set near0 up")
-            ip("link set far0 up")
+            bring_up("near0", "far0")
             near = open_port(f"af_packet:near0{near_options}", pool)
             if wrap is not None:
                 near = wrap(near)
@@ -77,7 +76,7 @@ def tap(options: str, wrap: Wrap | None = None) -> LinkFactory:
     def make(pool: Pool) -> Iterator[Link]:
         with namespace():
             near = open_port(f"tap:tap0{options}", pool)
-            ip("link set tap0 up")
+            bring_up("tap0")
             if wrap is not None:
                 near = wrap(near)
             # Behind the kernel's side of the wire, where the stack would be.

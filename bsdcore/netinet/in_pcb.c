@@ -1,0 +1,803 @@
+/*
+ * in_pcb.c - local and foreign addresses of sockets, and finding the socket
+ * that a packet is for.
+ *
+ * A connected pcb hangs in ipi_hash under its 4-tuple, by a multiplicative
+ * hash whose secrets come from the stack's key, so that a peer cannot aim at one
+ * chain. Every pcb with a local port hangs at that port's struct inpport too,
+ * unconnected ones apart from connected ones: a SYN looks at the listeners of a
+ * port and never at their ten thousand children.
+ */
+#include "bsdcore/netinet/in_pcb.h"
+
+#include "bsdcore/netinet/ip_var.h"
+#include "bsdcore/netinet/tcp_var.h"
+
+#define IPI_MINHASH 64u
+
+__extension__ typedef unsigned __int128 uint128;
+
+static inline uint64_t
+mulfold(uint64_t a, uint64_t b)
+{
+	uint128 p = (uint128)a * b;
+
+	return (uint64_t)p ^ (uint64_t)(p >> 64);
+}
+
+static inline uint32_t
+pcb_hash(const struct inpcbinfo *ipi, const union inaddr *faddr,
+    uint16_t fport, const union inaddr *laddr, uint16_t lport)
+{
+	const uint64_t *k = ipi->ipi_secret;
+	uint64_t h = mulfold(faddr->ia_q[1] ^ k[0], laddr->ia_q[1] ^ k[1]);
+
+	h ^= (uint64_t)fport << 16 | lport;
+	return (uint32_t)mulfold(h ^ faddr->ia_q[0], laddr->ia_q[0] ^ k[2]);
+}
+
+static inline uint32_t
+pcb_options(const struct inpcb *inp)
+{
+	return inp->inp_socket->so_options;
+}
+
+struct inpcbinfo *
+in_pcbinfo_new(struct stack *s, uint8_t ipproto)
+{
+	struct inpcbinfo *ipi = calloc(1, sizeof(*ipi));
+
+	if (ipi == NULL) {
+		return NULL;
+	}
+	ipi->ipi_stack = s;
+	ipi->ipi_ipproto = ipproto;
+	ipi->ipi_mask = IPI_MINHASH - 1;
+	ipi->ipi_hash = calloc(IPI_MINHASH, sizeof(*ipi->ipi_hash));
+	ipi->ipi_porthash = calloc(IN_NPORTHASH, sizeof(*ipi->ipi_porthash));
+	if (ipi->ipi_hash == NULL || ipi->ipi_porthash == NULL) {
+		in_pcbinfo_free(ipi);
+		return NULL;
+	}
+	for (uint8_t i = 0; i < nitems(ipi->ipi_secret); i++) {
+		uint8_t salt[2] = { ipproto, i };
+
+		ipi->ipi_secret[i] = stack_hash(s, SH_PCB, salt, sizeof(salt));
+	}
+	return ipi;
+}
+
+void
+in_pcbinfo_free(struct inpcbinfo *ipi)
+{
+	if (ipi == NULL) {
+		return;
+	}
+	KASSERT(LIST_EMPTY(&ipi->ipi_list));
+	free(ipi->ipi_hash);
+	free(ipi->ipi_porthash);
+	free(ipi);
+}
+
+int
+in_pcballoc(struct socket *so, struct inpcbinfo *ipi, struct inpcb **out)
+{
+	struct inpcb *inp = calloc(1, sizeof(*inp));
+	union inaddr any = { .ia_b = { 0 } };
+
+	if (inp == NULL) {
+		return ENOBUFS;
+	}
+	if (so->so_family == AF_INET) {
+		any = in_map4(INADDR_ANY);
+	}
+	inp->inp_info = ipi;
+	inp->inp_socket = so;
+	inp->inp_laddr = any;
+	inp->inp_faddr = any;
+	inp->inp_flags = INP_MLOOP | INP_MCASTALL;
+	inp->inp_ttl = (uint8_t)ipi->ipi_stack->s_ip->ips_ttl;
+	inp->inp_mttl = 1;
+	inp->inp_hops6 = -1;
+	inp->inp_cksumoff = -1;
+	so->so_pcb = inp;
+	LIST_INSERT_HEAD(&ipi->ipi_list, inp, inp_list);
+	ipi->ipi_count++;
+	*out = inp;
+	return 0;
+}
+
+/* ---- local ports ---- */
+
+struct inpport *
+in_pcbport(const struct inpcbinfo *ipi, uint16_t port)
+{
+	struct inpport *pp;
+
+	LIST_FOREACH(pp, &ipi->ipi_porthash[port % IN_NPORTHASH], pp_link) {
+		if (pp->pp_port == port) {
+			return pp;
+		}
+	}
+	return NULL;
+}
+
+/* Give inp the local port; the caller has ruled out conflicts. */
+static int
+port_enter(struct inpcb *inp, uint16_t port, bool shared)
+{
+	struct inpcbinfo *ipi = inp->inp_info;
+	struct inpport *pp = in_pcbport(ipi, port);
+
+	if (pp == NULL) {
+		pp = calloc(1, sizeof(*pp));
+		if (pp == NULL) {
+			return ENOBUFS;
+		}
+		if (ipi->ipi_netns != NULL &&
+		    ipi->ipi_netns->reserve(ipi->ipi_netns_arg,
+			ipi->ipi_ipproto, &inp->inp_laddr, port,
+			!(pcb_options(inp) &
+			    (SOO_REUSEADDR | SOO_REUSEPORT))) != 0) {
+			free(pp);
+			return EADDRINUSE;
+		}
+		pp->pp_port = port;
+		pp->pp_laddr = inp->inp_laddr;
+		pp->pp_shared = shared;
+		LIST_INSERT_HEAD(&ipi->ipi_porthash[port % IN_NPORTHASH], pp,
+		    pp_link);
+	} else if (!shared) {
+		pp->pp_shared = false;
+	}
+	inp->inp_port = pp;
+	inp->inp_lport = port;
+	inp->inp_inporthash = true;
+	LIST_INSERT_HEAD(&pp->pp_bound, inp, inp_porthash);
+	return 0;
+}
+
+static void
+port_leave(struct inpcb *inp)
+{
+	struct inpcbinfo *ipi = inp->inp_info;
+	struct inpport *pp = inp->inp_port;
+
+	if (!inp->inp_inporthash) {
+		return;
+	}
+	LIST_REMOVE(inp, inp_porthash);
+	inp->inp_inporthash = false;
+	inp->inp_port = NULL;
+	inp->inp_lport = 0;
+	if (LIST_EMPTY(&pp->pp_bound) && LIST_EMPTY(&pp->pp_conn)) {
+		if (ipi->ipi_netns != NULL) {
+			ipi->ipi_netns->release(ipi->ipi_netns_arg,
+			    ipi->ipi_ipproto, &pp->pp_laddr, pp->pp_port);
+		}
+		LIST_REMOVE(pp, pp_link);
+		free(pp);
+	}
+}
+
+/* ---- the 4-tuple ---- */
+
+static void
+hash_grow(struct inpcbinfo *ipi)
+{
+	uint32_t n = (ipi->ipi_mask + 1) * 2;
+	struct inpcbhead *v = calloc(n, sizeof(*v));
+
+	if (v == NULL) {
+		return;		/* longer chains, nothing worse */
+	}
+	for (uint32_t i = 0; i <= ipi->ipi_mask; i++) {
+		struct inpcb *inp;
+
+		while ((inp = LIST_FIRST(&ipi->ipi_hash[i])) != NULL) {
+			uint32_t h = pcb_hash(ipi, &inp->inp_faddr,
+			    inp->inp_fport, &inp->inp_laddr, inp->inp_lport);
+
+			LIST_REMOVE(inp, inp_hash);
+			LIST_INSERT_HEAD(&v[h & (n - 1)], inp, inp_hash);
+		}
+	}
+	free(ipi->ipi_hash);
+	ipi->ipi_hash = v;
+	ipi->ipi_mask = n - 1;
+}
+
+static void
+hash_enter(struct inpcb *inp)
+{
+	struct inpcbinfo *ipi = inp->inp_info;
+	uint32_t h;
+
+	KASSERT(!inp->inp_inhash);
+	if (ipi->ipi_nconn > ipi->ipi_mask) {
+		hash_grow(ipi);
+	}
+	h = pcb_hash(ipi, &inp->inp_faddr, inp->inp_fport, &inp->inp_laddr,
+	    inp->inp_lport);
+	inp->inp_flowid = h | 1;
+	LIST_INSERT_HEAD(&ipi->ipi_hash[h & ipi->ipi_mask], inp, inp_hash);
+	inp->inp_inhash = true;
+	ipi->ipi_nconn++;
+	LIST_REMOVE(inp, inp_porthash);
+	LIST_INSERT_HEAD(&inp->inp_port->pp_conn, inp, inp_porthash);
+}
+
+static void
+hash_leave(struct inpcb *inp)
+{
+	if (!inp->inp_inhash) {
+		return;
+	}
+	LIST_REMOVE(inp, inp_hash);
+	inp->inp_inhash = false;
+	inp->inp_info->ipi_nconn--;
+	LIST_REMOVE(inp, inp_porthash);
+	LIST_INSERT_HEAD(&inp->inp_port->pp_bound, inp, inp_porthash);
+}
+
+static struct inpcb *
+hash_find(const struct inpcbinfo *ipi, const union inaddr *faddr,
+    uint16_t fport, const union inaddr *laddr, uint16_t lport)
+{
+	uint32_t h = pcb_hash(ipi, faddr, fport, laddr, lport);
+	struct inpcb *inp;
+
+	LIST_FOREACH(inp, &ipi->ipi_hash[h & ipi->ipi_mask], inp_hash) {
+		if (inp->inp_fport == fport && inp->inp_lport == lport &&
+		    in_eq(&inp->inp_faddr, faddr) &&
+		    in_eq(&inp->inp_laddr, laddr)) {
+			return inp;
+		}
+	}
+	return NULL;
+}
+
+/* ---- bind ---- */
+
+/* Could one packet be for both local addresses? */
+static bool
+bind_overlap(const struct inpcb *a, const struct inpcb *b)
+{
+	bool a4 = in_is4(&a->inp_laddr), b4 = in_is4(&b->inp_laddr);
+
+	if (a4 == b4) {
+		return in_eq(&a->inp_laddr, &b->inp_laddr) ||
+		    in_isany(&a->inp_laddr) || in_isany(&b->inp_laddr);
+	}
+	if (a4) {
+		return in_isany(&b->inp_laddr) &&
+		    !(b->inp_flags & INP_V6ONLY);
+	}
+	return in_isany(&a->inp_laddr) && !(a->inp_flags & INP_V6ONLY);
+}
+
+/*
+ * Linux's rules (socket(7), ip(7)): SO_REUSEADDR on both lets TCP sockets in
+ * unless one listens, and UDP sockets always; SO_REUSEPORT on both always.
+ */
+static bool
+bind_conflict(const struct inpcb *inp, const struct inpcb *other)
+{
+	uint32_t both = pcb_options(inp) & pcb_options(other);
+	uint32_t a = inp->inp_socket->so_boundif;
+	uint32_t b = other->inp_socket->so_boundif;
+
+	if (inp == other || (a != 0 && b != 0 && a != b)) {
+		return false;
+	}
+	if (both & SOO_REUSEPORT) {
+		return false;
+	}
+	if ((both & SOO_REUSEADDR) &&
+	    !(inp->inp_info->ipi_ipproto == IPPROTO_TCP &&
+		(pcb_options(other) & SOO_ACCEPTCONN))) {
+		return false;
+	}
+	return bind_overlap(inp, other);
+}
+
+static bool
+port_conflict(const struct inpcb *inp, uint16_t port)
+{
+	const struct inpport *pp = in_pcbport(inp->inp_info, port);
+	const struct inpcb *other;
+
+	/* Connections in TIME_WAIT have no pcb any more. */
+	if (inp->inp_info->ipi_ipproto == IPPROTO_TCP && port != 0 &&
+	    !(pcb_options(inp) & (SOO_REUSEADDR | SOO_REUSEPORT)) &&
+	    tcp_twinuse(inp->inp_info->ipi_stack, &inp->inp_laddr, port)) {
+		return true;
+	}
+	if (pp == NULL) {
+		return false;
+	}
+	LIST_FOREACH(other, &pp->pp_bound, inp_porthash) {
+		if (bind_conflict(inp, other)) {
+			return true;
+		}
+	}
+	LIST_FOREACH(other, &pp->pp_conn, inp_porthash) {
+		if (bind_conflict(inp, other)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* May connect() use this port towards inp_faddr? For TCP others that
+ * connect() made may have it too, as long as the 4-tuple is new. */
+static bool
+port_free(const struct inpcb *inp, uint16_t port, bool connecting)
+{
+	const struct inpcbinfo *ipi = inp->inp_info;
+	const struct inpport *pp = in_pcbport(ipi, port);
+
+	if (pp == NULL) {
+		return true;
+	}
+	if (!connecting || ipi->ipi_ipproto != IPPROTO_TCP) {
+		return !port_conflict(inp, port);
+	}
+	return pp->pp_shared && hash_find(ipi, &inp->inp_faddr,
+	    inp->inp_fport, &inp->inp_laddr, port) == NULL;
+}
+
+/* A random free port: RFC 6056 3.3.1, algorithm 1. Ports nobody has come
+ * first. 0: none. */
+static uint16_t
+port_choose(const struct inpcb *inp, bool connecting)
+{
+	const struct inpcbinfo *ipi = inp->inp_info;
+	const struct ip_state *ips = ipi->ipi_stack->s_ip;
+	uint32_t first = (uint32_t)ips->ips_portfirst;
+	uint32_t last = (uint32_t)ips->ips_portlast;
+	uint32_t n, at;
+
+	if (first > last) {
+		n = first;
+		first = last;
+		last = n;
+	}
+	n = last - first + 1;
+	at = (uint32_t)(stack_random(ipi->ipi_stack) % n);
+	for (uint32_t i = 0; i < n; i++) {
+		uint16_t port = (uint16_t)(first + (at + i) % n);
+
+		if (connecting ? port_free(inp, port, true) :
+				 in_pcbport(ipi, port) == NULL) {
+			return port;
+		}
+	}
+	for (uint32_t i = 0; !connecting && i < n; i++) {
+		uint16_t port = (uint16_t)(first + (at + i) % n);
+
+		if (port_free(inp, port, false)) {
+			return port;
+		}
+	}
+	return 0;
+}
+
+/* Is it an address a socket may be bound to? */
+static int
+bind_checkaddr(const struct inpcb *inp, const union inaddr *a, uint32_t scope)
+{
+	const struct socket *so = inp->inp_socket;
+
+	if (in_is4(a) && so->so_family == AF_INET6 &&
+	    (inp->inp_flags & INP_V6ONLY)) {
+		return EINVAL;
+	}
+	if (in_islinklocal6(a) && scope == 0 && so->so_boundif == 0) {
+		return EINVAL;
+	}
+	if (in_isany(a) || in_ismulticast(a) || in_isbroadcast4(a) ||
+	    (in_is4(a) && in_isloopback(a)) ||
+	    (so->so_options & SOO_ANYIP) || (inp->inp_flags & INP_FREEBIND) ||
+	    ifa_ifwithaddr(so->so_stack, a) != NULL) {
+		return 0;
+	}
+	if (in_is4(a)) {
+		const struct ifnet *ifp;
+
+		TAILQ_FOREACH(ifp, &so->so_stack->s_if->ifs_list, if_link) {
+			if (in_broadcast(ifp, a)) {
+				return 0;
+			}
+		}
+	}
+	return EADDRNOTAVAIL;
+}
+
+int
+in_pcbbind(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
+{
+	struct socket *so = inp->inp_socket;
+	union inaddr addr = inp->inp_laddr, old = inp->inp_laddr;
+	uint32_t scope = 0;
+	uint16_t port = 0;
+	int error;
+
+	if (inp->inp_inporthash) {
+		return sa == NULL ? 0 : EINVAL;
+	}
+	if (sa != NULL) {
+		error = in_sockaddr_get(so->so_family, sa, len, &addr, &port,
+		    &scope);
+		if (error == 0) {
+			error = bind_checkaddr(inp, &addr, scope);
+		}
+		if (error != 0) {
+			return error;
+		}
+	}
+	inp->inp_laddr = addr;
+	if (port == 0 && sa != NULL && (so->so_options & SOO_ANYIP) &&
+	    in_isany(&addr)) {
+		inp->inp_flags |= INP_ANYIP;
+		error = port_conflict(inp, 0) ? EADDRINUSE : 0;
+	} else if (port == 0) {
+		port = port_choose(inp, false);
+		error = port == 0 ? EADDRINUSE : 0;
+	} else {
+		inp->inp_flags |= INP_BOUNDPORT;
+		error = port_conflict(inp, port) ? EADDRINUSE : 0;
+	}
+	if (error == 0) {
+		error = port_enter(inp, port, false);
+	}
+	if (error != 0) {
+		inp->inp_laddr = old;
+		inp->inp_flags &= ~(uint32_t)(INP_ANYIP | INP_BOUNDPORT);
+		return error;
+	}
+	if (sa != NULL && !in_isany(&addr)) {
+		inp->inp_flags |= INP_BOUNDADDR;
+	}
+	if (sa != NULL) {
+		/* Even port 0 was the user's wish to have one and keep it. */
+		inp->inp_flags |= INP_BOUNDPORT;
+		inp->inp_scope = scope;
+	}
+	return 0;
+}
+
+int
+in_pcblisten(struct inpcb *inp)
+{
+	struct inpcb *other;
+
+	if (!inp->inp_inporthash) {
+		return in_pcbbind(inp, NULL, 0);
+	}
+	LIST_FOREACH(other, &inp->inp_port->pp_bound, inp_porthash) {
+		if ((pcb_options(other) & SOO_ACCEPTCONN) &&
+		    bind_conflict(inp, other)) {
+			return EADDRINUSE;
+		}
+	}
+	return 0;
+}
+
+/* ---- connect ---- */
+
+/* The peer's address as the socket may use it; any means this host. */
+static int
+connect_checkaddr(struct inpcb *inp, union inaddr *faddr, uint32_t *scope)
+{
+	const struct socket *so = inp->inp_socket;
+	bool bound = !in_isany(&inp->inp_laddr);
+
+	if (in_isany(faddr)) {
+		union inaddr lo6 = { .ia_b = { [15] = 1 } };
+
+		*faddr = in_is4(faddr) ? in_map4(htonl(INADDR_LOOPBACK)) : lo6;
+	}
+	if (in_is4(faddr)) {
+		if ((inp->inp_flags & INP_V6ONLY) ||
+		    (bound && !in_is4(&inp->inp_laddr))) {
+			return ENETUNREACH;
+		}
+	} else if (in_is4(&inp->inp_laddr)) {
+		return bound ? ENETUNREACH : EAFNOSUPPORT;
+	}
+	if (*scope == 0) {
+		*scope = in_pcbscope(inp);
+	}
+	if (in_islinklocal6(faddr) && *scope == 0) {
+		return EINVAL;
+	}
+	if (so->so_proto->pr_flags & PR_CONNREQUIRED) {
+		return in_ismulticast(faddr) || in_isbroadcast4(faddr) ?
+		    ENETUNREACH :
+		    0;
+	}
+	return 0;
+}
+
+/* Broadcast needs leave; asked once the interface is known. */
+static int
+connect_checkbcast(const struct inpcb *inp, const union inaddr *faddr,
+    const struct ifnet *ifp)
+{
+	const struct socket *so = inp->inp_socket;
+
+	if (!in_isbroadcast4(faddr) && !(ifp->if_flags & IFF_BROADCAST_)) {
+		return 0;
+	}
+	if (!in_isbroadcast4(faddr) && !in_broadcast(ifp, faddr)) {
+		return 0;
+	}
+	if (so->so_proto->pr_flags & PR_CONNREQUIRED) {
+		return ENETUNREACH;
+	}
+	return so->so_options & SOO_BROADCAST ? 0 : EACCES;
+}
+
+int
+in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
+{
+	struct stack *s = inp->inp_info->ipi_stack;
+	union inaddr faddr, laddr, old = inp->inp_laddr;
+	struct ifnet *ifp = NULL;
+	uint32_t scope;
+	uint16_t fport, lport = inp->inp_lport;
+	int error;
+
+	KASSERT(!inp->inp_inhash);
+	error = in_sockaddr_get(inp->inp_socket->so_family, sa, len, &faddr,
+	    &fport, &scope);
+	if (error == 0) {
+		error = connect_checkaddr(inp, &faddr, &scope);
+	}
+	if (error == 0) {
+		if (scope == 0 && in_ismulticast(&faddr)) {
+			scope = ip_mcast_scope(inp);
+		}
+		error = ip_route_src(s, &faddr, scope, &inp->inp_route, &laddr,
+		    &ifp);
+		/* A gateway answers in the name of others. */
+		if (error == EADDRNOTAVAIL && !in_isany(&old)) {
+			error = 0;
+		}
+	}
+	if (error == 0 && in_is4(&faddr)) {
+		error = connect_checkbcast(inp, &faddr, ifp);
+	}
+	if (error != 0) {
+		return error;
+	}
+	if (fport == 0 && inp->inp_info->ipi_ipproto == IPPROTO_TCP) {
+		return ECONNREFUSED;	/* nobody can listen there */
+	}
+	if (in_isany(&old)) {
+		inp->inp_laddr = laddr;
+	}
+	inp->inp_faddr = faddr;
+	inp->inp_fport = fport;
+	if (!inp->inp_inporthash) {
+		lport = port_choose(inp, true);
+		error = lport == 0 ? EADDRNOTAVAIL :
+				     port_enter(inp, lport, true);
+	} else if (inp->inp_info->ipi_ipproto == IPPROTO_TCP &&
+	    hash_find(inp->inp_info, &faddr, fport, &inp->inp_laddr, lport) !=
+		NULL) {
+		error = EADDRNOTAVAIL;
+	}
+	if (error != 0) {
+		union inaddr none = { .ia_b = { 0 } };
+
+		inp->inp_laddr = old;
+		inp->inp_faddr = in_is4(&old) ? in_map4(INADDR_ANY) : none;
+		inp->inp_fport = 0;
+		return error;
+	}
+	if (!in_islinklocal6(&old)) {
+		inp->inp_scope = in_islinklocal6(&faddr) ? ifp->if_index :
+							   inp->inp_scope;
+	}
+	hash_enter(inp);
+	return 0;
+}
+
+void
+in_pcbdisconnect(struct inpcb *inp)
+{
+	union inaddr any = { .ia_b = { 0 } };
+
+	if (inp->inp_socket->so_family == AF_INET) {
+		any = in_map4(INADDR_ANY);
+	}
+	hash_leave(inp);
+	inp->inp_faddr = any;
+	inp->inp_fport = 0;
+	inp->inp_flowid = 0;
+	if (!(inp->inp_flags & INP_BOUNDADDR)) {
+		inp->inp_laddr = any;
+	}
+	if (!(inp->inp_flags & INP_BOUNDPORT)) {
+		port_leave(inp);
+	}
+	route_release(inp->inp_info->ipi_stack, &inp->inp_route);
+}
+
+int
+in_pcbsetpair(struct inpcb *inp, const union inaddr *laddr, uint16_t lport,
+    const union inaddr *faddr, uint16_t fport)
+{
+	int error;
+
+	if (hash_find(inp->inp_info, faddr, fport, laddr, lport) != NULL) {
+		return EADDRINUSE;
+	}
+	inp->inp_laddr = *laddr;
+	inp->inp_faddr = *faddr;
+	inp->inp_fport = fport;
+	error = port_enter(inp, lport, false);
+	if (error == 0) {
+		hash_enter(inp);
+	}
+	return error;
+}
+
+void
+in_pcbfree(struct inpcb *inp)
+{
+	struct inpcbinfo *ipi = inp->inp_info;
+
+	hash_leave(inp);
+	port_leave(inp);
+	ip_freemoptions(inp);
+	route_release(ipi->ipi_stack, &inp->inp_route);
+	m_freem(inp->inp_options);
+	LIST_REMOVE(inp, inp_list);
+	ipi->ipi_count--;
+	if (inp->inp_socket != NULL && inp->inp_socket->so_pcb == inp) {
+		inp->inp_socket->so_pcb = NULL;
+	}
+	free(inp);
+}
+
+/* ---- lookup ---- */
+
+int
+in_pcbscore(const struct inpcb *inp, const union inaddr *laddr,
+    const struct ifnet *ifp)
+{
+	uint32_t bound = inp->inp_socket->so_boundif;
+	int score = 1;
+
+	if (bound != 0 && ifp != NULL) {
+		if (ifp->if_index != bound) {
+			return 0;
+		}
+		score += 2;
+	}
+	if (in_eq(&inp->inp_laddr, laddr)) {
+		return score + 8;
+	}
+	if (!in_isany(&inp->inp_laddr)) {
+		return 0;
+	}
+	if (in_is4(&inp->inp_laddr) != in_is4(laddr)) {
+		/* :: takes IPv4 in unless told not to; never the reverse */
+		return in_is4(laddr) && !(inp->inp_flags & INP_V6ONLY) ?
+		    score :
+		    0;
+	}
+	return score + 1;
+}
+
+/* The best listener (TCP) or unconnected socket of a port. Among equals with
+ * SO_REUSEPORT the 4-tuple's hash decides, so a flow stays with one. */
+static struct inpcb *
+port_lookup(const struct inpcbinfo *ipi, uint16_t port,
+    const union inaddr *faddr, uint16_t fport, const union inaddr *laddr,
+    uint16_t lport, const struct ifnet *ifp)
+{
+	const struct inpport *pp = in_pcbport(ipi, port);
+	struct inpcb *inp, *best = NULL;
+	uint32_t need = ipi->ipi_ipproto == IPPROTO_TCP ? SOO_ACCEPTCONN : 0;
+	uint32_t equals = 0, pick;
+	int bestscore = 0, score;
+
+	if (pp == NULL) {
+		return NULL;
+	}
+	LIST_FOREACH(inp, &pp->pp_bound, inp_porthash) {
+		if ((pcb_options(inp) & need) != need) {
+			continue;
+		}
+		score = in_pcbscore(inp, laddr, ifp);
+		if (score > bestscore) {
+			best = inp;
+			bestscore = score;
+			equals = 1;
+		} else if (score == bestscore && score != 0 &&
+		    (pcb_options(inp) & SOO_REUSEPORT)) {
+			equals++;
+		}
+	}
+	if (equals < 2 || !(pcb_options(best) & SOO_REUSEPORT)) {
+		return best;
+	}
+	pick = pcb_hash(ipi, faddr, fport, laddr, lport) % equals;
+	LIST_FOREACH(inp, &pp->pp_bound, inp_porthash) {
+		if ((pcb_options(inp) & (need | SOO_REUSEPORT)) ==
+			(need | SOO_REUSEPORT) &&
+		    in_pcbscore(inp, laddr, ifp) == bestscore && pick-- == 0) {
+			return inp;
+		}
+	}
+	return best;
+}
+
+struct inpcb *
+in_pcblookup(struct inpcbinfo *ipi, const union inaddr *faddr, uint16_t fport,
+    const union inaddr *laddr, uint16_t lport, bool wildcard,
+    const struct ifnet *ifp)
+{
+	struct inpcb *inp = NULL;
+
+	if (ipi->ipi_nconn > 0) {
+		inp = hash_find(ipi, faddr, fport, laddr, lport);
+		if (inp != NULL && (ifp == NULL ||
+			inp->inp_socket->so_boundif == 0 ||
+			inp->inp_socket->so_boundif == ifp->if_index)) {
+			return inp;
+		}
+	}
+	if (!wildcard) {
+		return NULL;
+	}
+	inp = port_lookup(ipi, lport, faddr, fport, laddr, lport, ifp);
+	if (inp == NULL && lport != 0) {	/* INP_ANYIP */
+		inp = port_lookup(ipi, 0, faddr, fport, laddr, lport, ifp);
+	}
+	return inp;
+}
+
+void
+in_pcbnotifyall(struct inpcbinfo *ipi, const union inaddr *faddr, int error,
+    void (*fn)(struct inpcb *, int))
+{
+	struct inpcb *inp, *next;
+
+	for (inp = LIST_FIRST(&ipi->ipi_list); inp != NULL; inp = next) {
+		next = LIST_NEXT(inp, inp_list);
+		if (in_eq(&inp->inp_faddr, faddr)) {
+			fn(inp, error);
+		}
+	}
+}
+
+int
+in_setsockaddr(struct socket *so, struct sockaddr_storage *ss, socklen_t *len)
+{
+	const struct inpcb *inp = sotoinpcb(so);
+
+	if (inp == NULL) {
+		return EINVAL;
+	}
+	*len = in_sockaddr_put(so->so_family, &inp->inp_laddr, inp->inp_lport,
+	    inp->inp_scope, ss);
+	return 0;
+}
+
+int
+in_setpeeraddr(struct socket *so, struct sockaddr_storage *ss, socklen_t *len)
+{
+	const struct inpcb *inp = sotoinpcb(so);
+
+	if (inp == NULL || !in_pcbconnected(inp)) {
+		return ENOTCONN;
+	}
+	*len = in_sockaddr_put(so->so_family, &inp->inp_faddr, inp->inp_fport,
+	    inp->inp_scope, ss);
+	return 0;
+}

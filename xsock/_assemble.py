@@ -1,0 +1,164 @@
+"""Puts a Stack together: port, wrappers, interface, addresses, routes, tunables."""
+
+import ipaddress
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import nic
+from bsdcore.stack import IFF_LOOPBACK, IFF_UP, Stack
+
+from xsock._config import Config, ConfigError
+from xsock._host import Host
+
+__all__ = ["Parts"]
+
+
+def _capture_path(path: str) -> str:
+    """Where this process captures: children of a program must not write into its file."""
+    pid = os.getpid()
+    if "{pid}" in path:
+        return path.replace("{pid}", str(pid))
+    if os.environ.get("XSOCK_MAIN_PID", str(pid)) == str(pid):
+        return path
+    where = Path(path)
+    return str(where.with_name(f"{where.stem}-{pid}{where.suffix}"))
+
+
+class Parts:
+    """Everything a Stack is made of, freed in the right order by close()."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.usernet: Any = None
+        self._pools: list[Any] = []
+        self._capture: Any = None
+        self.stack = Stack(config.name)
+        try:
+            self._loopback()
+            if config.nic.kind != "lo":
+                self._interface()
+            self._tune()
+            self.host = self._host()
+            self.stack.start()
+            for rule in config.forward if self.usernet else ():
+                self._forward(rule)
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self, port: nic.Port, name: str) -> None:
+        raw, pool = port.release()
+        self._pools.append(pool)
+        self.stack.attach(raw, name)
+
+    def _loopback(self) -> None:
+        self._attach(nic.open_port(self._lo_spec()), "lo0")
+        self.stack.set_flags("lo0", IFF_UP | IFF_LOOPBACK)
+        self.stack.add_address("lo0", "127.0.0.1/8")
+        self.stack.add_address("lo0", "::1/128")
+
+    def _lo_spec(self) -> nic.NicSpec:
+        return self.config.nic if self.config.nic.kind == "lo" else nic.NicSpec.parse("lo")
+
+    def _interface(self) -> None:
+        config = self.config
+        addr, gateway = config.addr, config.gateway
+        if config.nic.kind == "usernet":
+            from xsock import usernet
+
+            self.usernet, port = usernet.Usernet.open(config.nic)
+            addr, gateway = addr or usernet.ADDRESS, gateway or usernet.GATEWAY
+        elif config.nic.kind == "feth":
+            raise ConfigError("nic feth is two ports of one process; choose lo, usernet, tap, "
+                              "tun or af_packet")  # fmt: skip
+        else:
+            port = nic.open_port(config.nic)
+        self._attach(self._wrapped(port), "en0")
+        if config.mtu is not None:
+            self.stack.set_mtu("en0", config.mtu)
+        if addr is not None:
+            self.stack.add_address("en0", addr)
+        self.stack.set_flags("en0", IFF_UP)
+        if gateway is not None:
+            every = "::/0" if ":" in gateway else "0.0.0.0/0"
+            self.stack.add_route(every, gateway, "en0")
+
+    def _wrapped(self, port: nic.Port) -> nic.Port:
+        """Faults next to the wire, the capture next to the stack: it shows what the stack sees."""
+        config = self.config
+        if config.fault is not None:
+            port = nic.wrap_fault(port, config.fault)
+        if config.pcap is not None:
+            offset = time.time_ns() - time.monotonic_ns()
+            path = _capture_path(config.pcap)
+            port = nic.wrap_pcapng(port, path, name="en0", epoch_offset_ns=offset)
+            self._capture = port.raw
+        return port
+
+    def _tune(self) -> None:
+        for name, value in self.config.sysctl.items():
+            try:
+                self.stack.sysctl[name] = value
+            except KeyError:
+                raise ConfigError(f"sysctl: there is no tunable {name!r}") from None
+            except ValueError as error:
+                raise ConfigError(f"sysctl: {error}") from None
+
+    def _host(self) -> Host:
+        config = self.config
+        reaches = self.usernet is not None and self.usernet.loops_back
+        mode = config.loopback or ("both" if reaches else "stack")
+        if mode == "host" and not reaches:
+            raise ConfigError("loopback: host needs nic usernet, whose gateway leads there")
+        gateway = None
+        if reaches:
+            from xsock import usernet
+
+            gateway = ipaddress.IPv4Address(usernet.GATEWAY).packed
+        host = Host(self.stack, mode, gateway)
+        host.resolver = self._resolver()
+        if "auto" in config.forward and self.usernet is not None:
+            host.on_listen = self._on_listen
+        return host
+
+    def _resolver(self) -> Any:
+        from xsock._resolver import Resolver
+
+        servers = self.config.dns
+        if not servers and self.usernet is not None:
+            from xsock import usernet
+
+            servers = (usernet.NAMESERVER,)
+        return Resolver(self.config.resolver, servers)
+
+    def _forward(self, text: str) -> None:
+        from xsock.usernet import Forward
+
+        if text != "auto":
+            self.usernet.forward(Forward.parse(text))
+
+    def _on_listen(self, kind: int, host: str, port: int) -> None:
+        from xsock.usernet import Forward
+
+        if host in ("0.0.0.0", "::"):
+            protocol = "tcp" if kind == 1 else "udp"
+            self.usernet.forward(Forward(protocol, "127.0.0.1", port, port))
+
+    def flush_capture(self) -> None:
+        """Write what the capture holds to its file."""
+        if self._capture is not None:
+            from nic._ffi import lib
+
+            lib.nic_pcapng_flush(self._capture)
+
+    def close(self) -> None:
+        """Reset what is open and free it; the stack closes its ports, then the pools may go."""
+        self._capture = None
+        self.stack.close()
+        if self.usernet is not None:
+            self.usernet.close()
+        for pool in self._pools:
+            pool.drop()
+        self._pools.clear()

@@ -1,0 +1,67 @@
+"""fork() and exit: the stack held still while forking, dead in the child, drained at exit.
+
+A kernel goes on sending after a process has ended; a stack inside the
+process cannot. So at exit what is queued is sent first, for at most
+``linger`` seconds (XSOCK_LINGER).
+"""
+
+import atexit
+import os
+
+from xsock import _wiring
+
+__all__ = ["guard"]
+
+_guarded = False
+
+
+def guard() -> None:
+    """Register the hooks, once, when the first Stack is made."""
+    global _guarded
+    if _guarded:
+        return
+    _guarded = True
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+    atexit.register(_at_exit)
+
+
+def _stacks() -> "list[_wiring.Stack]":
+    stack = _wiring.current()
+    return [] if stack is None else [stack]
+
+
+def _before() -> None:
+    for stack in _stacks():
+        stack.core.fork_prepare()
+        if stack.usernet is not None:
+            stack.usernet.stack.fork_prepare()
+
+
+def _in_parent() -> None:
+    for stack in _stacks():
+        if stack.usernet is not None:
+            stack.usernet.stack.fork_parent()
+        stack.core.fork_parent()
+
+
+def _in_child() -> None:
+    for stack in _stacks():
+        if stack.usernet is not None:
+            stack.usernet.stack.fork_child()
+        stack.core.fork_child()
+        # Kept referenced: inherited sockets still point into it.
+        _orphans.append(stack)
+    _wiring.forget()
+
+
+_orphans: "list[_wiring.Stack]" = []
+
+
+def _at_exit() -> None:
+    for stack in _stacks():
+        if stack.pid == os.getpid():
+            stack.drain()
+            if stack.usernet is not None:
+                # The other half of the way out: what the gateway still has to give to the host.
+                stack.usernet.stack.drain(stack.config.linger)
+            stack.flush_capture()
