@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 globals().update({name: value for name, value in vars(_stdlib).items() if name[:2] != "__"})
 
 from xsock import _netdb, _wiring  # noqa: E402, F401 (wiring: gives new sockets their stack)
+from xsock import _socket as _facade  # noqa: E402
 
 __all__ = list(_stdlib.__all__)
 
@@ -37,6 +38,7 @@ def _rebind(name: str) -> Any:
     return copy
 
 
+socket = _facade.socket  # type: ignore[misc]
 globals().update({name: getattr(_netdb, name) for name in _netdb.__all__})
 for _name in (
     "create_connection", "create_server", "has_dualstack_ipv6", "fromfd", "getfqdn",
