@@ -11,7 +11,6 @@ import os
 from typing import Final
 
 from bsdcore._ffi import lib
-
 from xsock import _wiring
 from xsock._socket import socket
 
