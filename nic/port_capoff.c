@@ -27,6 +27,9 @@ capoff_deliver(struct capoff *c, struct pkt **v, int n)
 {
 	int k = (int)MIN_OF(c->c_cut.sc_n - c->c_next, (uint32_t)n);
 
+	if (k == 0) {
+		return 0;
+	}
 	memcpy(v, c->c_cut.sc_v + c->c_next, (size_t)k * sizeof(struct pkt *));
 	c->c_next += (uint32_t)k;
 	if (c->c_next == c->c_cut.sc_n) {
