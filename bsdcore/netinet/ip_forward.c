@@ -28,9 +28,21 @@ forward_offload(struct mbuf *m, const union inaddr *src,
 	uint16_t stuff = proto == IPPROTO_TCP ? 16 : 6, sum;
 	uint32_t len = m->m_pkthdr.len - hlen;
 
-	m->m_pkthdr.csum_flags &= CSUM_DATA_VALID;
-	if (m->m_pkthdr.csum_flags == 0 ||
-	    (proto != IPPROTO_TCP && proto != IPPROTO_UDP) ||
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP) {
+		/* Finish here what the sender left to do. */
+		if (m->m_pkthdr.csum_flags & CSUM_PARTIAL) {
+			if ((uint32_t)m->m_pkthdr.csum_start +
+				m->m_pkthdr.csum_stuff + 2 >
+			    m->m_pkthdr.len) {
+				return false;
+			}
+			in_delayed_cksum(m);
+		}
+		m->m_pkthdr.csum_flags = 0;
+		m->m_pkthdr.tso_segsz = 0;
+		return true;
+	}
+	if (!(m->m_pkthdr.csum_flags & CSUM_DATA_VALID) ||
 	    len < stuff + 2u) {
 		m->m_pkthdr.csum_flags = 0;
 		m->m_pkthdr.tso_segsz = 0;

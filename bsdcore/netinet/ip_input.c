@@ -203,16 +203,16 @@ ip_check(struct stack *s, struct mbuf *m)
 /* A source nobody may have, or that cannot come from there (RFC 1122
  * 3.2.1.3, RFC 1812 5.3.7)? */
 static bool
-ip_martian(struct stack *s, const struct ifnet *ifp, uint32_t src,
-    uint32_t dst)
+ip_martian(struct stack *s, const struct mbuf *m, const struct ifnet *ifp)
 {
-	uint32_t h = ntohl(src);
+	const struct ip *ip = mtod(m, const struct ip *);
+	uint32_t src = ip->ip_src, dst = ip->ip_dst, h = ntohl(src);
 	union inaddr a;
 
 	if ((h >> 28) >= 14) {	/* multicast, class E, broadcast */
 		return true;
 	}
-	if (ifp->if_flags & IFF_LOOPBACK_) {
+	if ((ifp->if_flags & IFF_LOOPBACK_) || (m->m_flags & M_LOOP)) {
 		return false;
 	}
 	if ((h >> 24) == 127 || (ntohl(dst) >> 24) == 127) {
@@ -327,7 +327,7 @@ ip_input(struct stack *s, struct mbuf *m)
 		return;
 	}
 	ip = mtod(m, const struct ip *);
-	if (ip_martian(s, ifp, ip->ip_src, ip->ip_dst)) {
+	if (ip_martian(s, m, ifp)) {
 		ip_drop(m, &st->ips_martian);
 		return;
 	}

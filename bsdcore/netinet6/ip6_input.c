@@ -193,14 +193,14 @@ ip6_check(struct stack *s, struct mbuf *m)
 /* Addresses that must not be in a packet, or not in one from there. Mapped
  * ones would pass for IPv4 behind the filters of IPv4. */
 static bool
-ip6_badaddrs(const struct ifnet *ifp, const union inaddr *src,
-    const union inaddr *dst)
+ip6_badaddrs(const struct mbuf *m, const struct ifnet *ifp,
+    const union inaddr *src, const union inaddr *dst)
 {
 	if (in_ismulticast(src) || in_is4(src) || in_is4(dst) ||
 	    in_isany(dst)) {
 		return true;
 	}
-	return !(ifp->if_flags & IFF_LOOPBACK_) &&
+	return !(ifp->if_flags & IFF_LOOPBACK_) && !(m->m_flags & M_LOOP) &&
 	    (in_isloopback(src) || in_isloopback(dst));
 }
 
@@ -276,7 +276,7 @@ ip6_input(struct stack *s, struct mbuf *m)
 		return;
 	}
 	in_pktaddrs(m, &src, &dst);
-	if (ip6_badaddrs(ifp, &src, &dst)) {
+	if (ip6_badaddrs(m, ifp, &src, &dst)) {
 		ip6_drop(m, &st->ips6_badsrc);
 		return;
 	}
