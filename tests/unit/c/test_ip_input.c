@@ -37,7 +37,7 @@ TEST(lengths)
 	is_put(s, ti, pkt, len);
 	CHECK_EQ(is_recv(so, buf, sizeof(buf), NULL, NULL, NULL), 120);
 	CHECK_MEM(buf, pkt, 120);
-	is_put(s, ti, pkt, len + 7);	/* padding of the link */
+	is_put(s, ti, pkt, len + 7); /* padding of the link */
 	CHECK_EQ(is_recv(so, buf, sizeof(buf), NULL, NULL, NULL), 120);
 	for (uint32_t n = 0; n < 20; n++) {
 		dropped(s, ti, "ip.drop.tooshort", n);
@@ -60,7 +60,7 @@ TEST(lengths)
 	for (int bit = 0; bit < 160; bit++) {
 		good();
 		pkt[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		if (bit / 8 != 0) {	/* version and length: above */
+		if (bit / 8 != 0) { /* version and length: above */
 			dropped(s, ti, "ip.drop.badsum", len);
 		}
 	}
@@ -74,8 +74,8 @@ TEST(scattered)
 	struct testif *ti;
 	struct stack *s = is_new(&ti);
 	struct socket *so = is_socket(s, AF_INET, SOCK_DGRAM, 0);
-	uint32_t len = is_udp(pkt, "10.0.0.2", 9, "10.0.0.1", 5000,
-	    "0123456789", 10);
+	uint32_t len =
+	    is_udp(pkt, "10.0.0.2", 9, "10.0.0.1", 5000, "0123456789", 10);
 	char buf[32];
 
 	CHECK_EQ(is_bind(so, "0.0.0.0", 5000), 0);
@@ -98,7 +98,7 @@ TEST(martians)
 		{ "10.0.0.2", "127.0.0.1" },
 		{ "0.0.0.0", "10.0.0.1" },
 		{ "0.0.0.5", "255.255.255.255" },
-		{ "10.0.0.1", "10.0.0.1" },	/* ourselves */
+		{ "10.0.0.1", "10.0.0.1" }, /* ourselves */
 		{ "10.0.0.255", "10.0.0.1" },
 	};
 	struct testif *ti;
@@ -151,8 +151,7 @@ TEST(options)
 			dropped(s, ti, cases[i].drop, len);
 		} else {
 			is_put(s, ti, pkt, len);
-			CHECK_EQ(is_recv(so, buf, sizeof(buf), NULL, NULL,
-				     NULL),
+			CHECK_EQ(is_recv(so, buf, sizeof(buf), NULL, NULL, NULL),
 			    32);
 		}
 	}
@@ -383,33 +382,33 @@ TEST(ip6_extensions)
 	len = ip6(IPPROTO_HOPOPTS, "fd00::2", "fd00::1", 24);
 	memset(pkt + 40, 0, 24);
 	pkt[40] = IPPROTO_DSTOPTS;
-	pkt[42] = 0x1e;		/* unknown, to be skipped */
+	pkt[42] = 0x1e; /* unknown, to be skipped */
 	pkt[43] = 4;
 	pkt[48] = 200;
 	pkt[50] = IP6OPT_PADN;
 	pkt[51] = 4;
 	is_put(s, ti, pkt, len);
 	CHECK_EQ(is_recv(so, buf, sizeof(buf), NULL, NULL, NULL), 8);
-	pkt[42] = 0x5e;		/* to be dropped */
+	pkt[42] = 0x5e; /* to be dropped */
 	dropped6(s, ti, "ip6.drop.option", len);
 	CHECK_EQ(ti->ti_nout, 0);
-	pkt[42] = 0x9e;		/* and to be told */
+	pkt[42] = 0x9e; /* and to be told */
 	dropped6(s, ti, "ip6.drop.option", len);
 	CHECK_EQ(ti->ti_nout, 1);
 	CHECK_EQ(ti->ti_out[0]->op_data[40], ICMP6_PARAM_PROB);
 	CHECK_EQ(ti->ti_out[0]->op_data[41], ICMP6_PARAM_OPTION);
 	CHECK_EQ(be32get(ti->ti_out[0]->op_data + 44), 42);
 	pkt[42] = 0x1e;
-	pkt[43] = 5;		/* past the end of its header */
+	pkt[43] = 5; /* past the end of its header */
 	dropped6(s, ti, "ip6.drop.badext", len);
 	pkt[43] = 4;
-	pkt[41] = 200;		/* past the end of the packet */
+	pkt[41] = 200; /* past the end of the packet */
 	dropped6(s, ti, "ip6.drop.badext", len);
 	pkt[41] = 0;
-	pkt[40] = IPPROTO_HOPOPTS;	/* not the first */
+	pkt[40] = IPPROTO_HOPOPTS; /* not the first */
 	dropped6(s, ti, "ip6.drop.badext", len);
 	len = ip6(IPPROTO_DSTOPTS, "fd00::2", "fd00::1", 160);
-	for (uint32_t i = 40; i < 200; i += 8) {	/* for ever */
+	for (uint32_t i = 40; i < 200; i += 8) { /* for ever */
 		memset(pkt + i, 0, 8);
 		pkt[i] = IPPROTO_DSTOPTS;
 		pkt[i + 2] = IP6OPT_PADN;
@@ -421,7 +420,7 @@ TEST(ip6_extensions)
 	pkt[40] = 200;
 	is_put(s, ti, pkt, len);
 	CHECK_EQ(is_recv(so, buf, sizeof(buf), NULL, NULL, NULL), 8);
-	pkt[43] = 1;		/* segments left */
+	pkt[43] = 1; /* segments left */
 	dropped6(s, ti, "ip6.drop.badext", len);
 	soclose(so);
 	is_free(s);
@@ -441,8 +440,8 @@ TEST(checksums)
 	for (uint32_t off = 0; off < 9; off++) {
 		for (uint32_t len = 0; len < 300; len++) {
 			uint16_t want = is_sum(buf + off, len, 0);
-			uint16_t got = in_cksum_fold(
-			    in_cksum_add(0, buf + off, len, false));
+			uint16_t got = in_cksum_fold(in_cksum_add(0, buf + off,
+			    len, false));
 			uint32_t cut = len * 2 / 3;
 			uint64_t sum = in_cksum_add(0, buf + off, cut, false);
 
@@ -481,7 +480,7 @@ TEST(noise)
 			memcpy(pkt + j * 8, &x, 8);
 		}
 		len = (uint32_t)(x >> 20) % 160 + 1;
-		if (i % 2 == 0) {	/* plausible enough to get in */
+		if (i % 2 == 0) { /* plausible enough to get in */
 			pkt[0] = 0x45 + (uint8_t)(x % 3);
 			be16put(pkt + 2, (uint16_t)len);
 			be16put(pkt + 6, x % 5 == 0 ? 0x2000 : 0);

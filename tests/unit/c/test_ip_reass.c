@@ -63,7 +63,7 @@ TEST(orders)
 	int n = 0;
 
 	for (int r = 0; r < 120; r++) {
-		for (int i = 0, k = r; i < N; i++) {	/* the r-th order */
+		for (int i = 0, k = r; i < N; i++) { /* the r-th order */
 			int j = i + k % (N - i), t = perm[i];
 
 			k /= N - i;
@@ -147,9 +147,9 @@ TEST(lies)
 	struct stack *s;
 	struct socket *so = setup(&s, &ti);
 
-	put(s, ti, 0, 13, true);	/* not a multiple of eight */
+	put(s, ti, 0, 13, true); /* not a multiple of eight */
 	put(s, ti, 8, 0, true);
-	put(s, ti, 8, 0, false);	/* empty */
+	put(s, ti, 8, 0, false); /* empty */
 	CHECK_EQ(ls_stat(s, "ip.drop.fragbad"), 3);
 	CHECK_EQ(s->s_ip->ips_nreass, 0);
 	/* ends beyond 65535 */
@@ -207,7 +207,7 @@ TEST(timeout_tells)
 	put(s, ti, 0, 800, true);
 	ls_until(s, s->s_now + 30 * NSEC_PER_SEC);
 	whole[5]++;
-	put(s, ti, 800, 800, true);	/* no first fragment: no answer */
+	put(s, ti, 800, 800, true); /* no first fragment: no answer */
 	whole[5]--;
 	ls_until(s, s->s_now + 29 * NSEC_PER_SEC);
 	CHECK_EQ(ti->ti_nout, 0);
@@ -220,7 +220,7 @@ TEST(timeout_tells)
 	CHECK_EQ(b[21], ICMP_TIMXCEED_REASS);
 	CHECK_EQ(is_sum(b + 20, ti->ti_out[0]->op_len - 20, 0), 0xffff);
 	CHECK_EQ(be32get(b + 16), 0x0a000002);
-	CHECK_EQ(be32get(b + 28 + 12), 0x0a000002);	/* quoted */
+	CHECK_EQ(be32get(b + 28 + 12), 0x0a000002); /* quoted */
 	CHECK_MEM(b + 28 + 20, whole + 20, 100);
 	ls_until(s, s->s_now + 60 * NSEC_PER_SEC);
 	CHECK_EQ(s->s_ip->ips_nreass, 0);
