@@ -15,13 +15,19 @@
 #define MEM_DEFAULT (256ull << 20)
 
 static uint64_t
-clock_monotonic(void *arg)
+clock_read(clockid_t id)
 {
 	struct timespec ts;
 
-	(void)arg;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(id, &ts);
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t
+clock_monotonic(void *arg)
+{
+	(void)arg;
+	return clock_read(CLOCK_MONOTONIC);
 }
 
 /* A thread that finds the lock taken spins a little: it is held briefly. */
@@ -117,6 +123,9 @@ bsd_stack_new(const struct bsd_config *cfg, struct stack **out)
 	if (error != 0) {
 		stack_fini(s);
 		return -error;
+	}
+	if (s->s_clock == clock_monotonic) {	/* for SO_TIMESTAMP */
+		s->s_so->sos_walltime = clock_read(CLOCK_REALTIME) - s->s_now;
 	}
 	*out = s;
 	return 0;

@@ -90,7 +90,7 @@ class Ledger(unittest.TestResult):
 def main() -> None:
     name, path, deadline, *rest = sys.argv[1:]
     skip = set(Path(rest[0]).read_text().split("\n")) if rest else set()
-    from test import support
+    from test import support  # type: ignore[import-not-found]
 
     support.use_resources = ["network", "audio", "curses", "urlfetch"]
     support.verbose = 1

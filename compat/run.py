@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -54,10 +55,8 @@ def _process(command: list[str], env: dict[str, str], log: Path, limit: float) -
         except subprocess.TimeoutExpired:
             return -1
         finally:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
 
 
@@ -78,7 +77,9 @@ def run_file(python: str, name: str, patched: bool, log: Path) -> list[Entry]:
         ledger, skip = Path(temp, "ledger"), Path(temp, "skip")
         ledger.touch()
         skip.touch()
-        inner = f"ip link set lo up; exec {python} -m compat.inside {name} {ledger} {DEADLINE} {skip}"
+        inner = (
+            f"ip link set lo up; exec {python} -m compat.inside {name} {ledger} {DEADLINE} {skip}"
+        )
         prefix = isolation()
         if not prefix:
             inner = inner.split("; ", 1)[1]

@@ -71,7 +71,8 @@ def scoreboard(scores: list[Score]) -> str:
         "",
         "Ids that pass on the standard socket, and of those, ids that pass on the stack.",
         "",
-        "| Python | file | stock passes | stack passes | AF_INET(6) stock | AF_INET(6) stack | share |",
+        "| Python | file | stock passes | stack passes "
+        "| AF_INET(6) stock | AF_INET(6) stack | share |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [

@@ -198,8 +198,7 @@ fault_burst(struct fault_link *l)
 		l->l_bad = false;
 		return false;
 	}
-	if (prng_chance(&l->l_rng[FAULT_S_STATE],
-		l->l_bad ? c->ge_r : c->ge_p)) {
+	if (prng_chance(&l->l_rng[FAULT_S_STATE], l->l_bad ? c->ge_r : c->ge_p)) {
 		l->l_bad = !l->l_bad;
 	}
 	/* A bad state that loses nothing means nothing: 0 is "not given". */

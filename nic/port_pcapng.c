@@ -249,8 +249,8 @@ pcapng_finish_gso(const struct pkt *p, struct offload_hdr *oh)
 	if (oh->oh_version == 4) {
 		put16be(ip + 2, p->p_pktlen - oh->oh_l3);
 		memset(ip + 10, 0, 2);
-		folded = (uint16_t)~csum_fold(csum_add(ip,
-		    oh->oh_l4 - oh->oh_l3, 0));
+		folded =
+		    (uint16_t)~csum_fold(csum_add(ip, oh->oh_l4 - oh->oh_l3, 0));
 		memcpy(ip + 10, &folded, 2);
 	} else {
 		put16be(ip + 4, p->p_pktlen - oh->oh_l3 - 40);
@@ -310,8 +310,7 @@ pcapng_flags(const struct pcapng_port *pc, const struct pkt *p, uint32_t dir)
 		return dir | EPB_UNICAST;
 	}
 	return dir |
-	    (memcmp(dst, all, sizeof(dst)) == 0 ? EPB_BROADCAST :
-						  EPB_MULTICAST);
+	    (memcmp(dst, all, sizeof(dst)) == 0 ? EPB_BROADCAST : EPB_MULTICAST);
 }
 
 static uint32_t

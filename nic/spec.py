@@ -425,7 +425,8 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Callable[[str], object]]]] = MappingPr
     "usernet":   {"mtu": _MTU},
     "tap":       _TAP,
     "tun":       _TAP,
-    "af_packet": {"mtu": _MTU, "offload": _one_of(OFFLOADS), "mac": _mac, "promisc": _switch,
+    # No mtu: it is the host's interface, and stays as the host has set it.
+    "af_packet": {"offload": _one_of(OFFLOADS), "mac": _mac, "promisc": _switch,
                   "fanout": _fanout, "ring": _switch},
     "feth":      {"mtu": _MTU, "offload": _one_of(OFFLOADS)},
     "lo":        {"mtu": _MTU},

@@ -3,6 +3,7 @@
 import struct
 import sys
 from collections.abc import Iterable
+from operator import index
 from time import monotonic_ns
 from typing import Any, Final
 from warnings import warn
@@ -124,7 +125,7 @@ def recvmsg_into(
     """(bytes read, ancillary data, flags, address), the data scattered over *buffers*."""
     try:
         views = [ffi.from_buffer("char[]", item, True) for item in buffers]
-    except TypeError as error:
+    except (TypeError, BufferError) as error:
         if "not iterable" in str(error):
             raise TypeError("recvmsg_into() argument 1 must be an iterable") from None
         raise TypeError("recvmsg_into() argument 1 must be an iterable of writable "
@@ -201,7 +202,7 @@ def _control(ancdata: Any) -> Iterable[bytes]:
         if not isinstance(item, tuple | list) or len(item) != 3:
             raise TypeError("[sendmsg() ancillary data items] must be 3-tuples")
         level, kind, data = item
-        octets = bytes(memoryview(data))
+        octets, level, kind = bytes(memoryview(data)), index(level), index(kind)
         yield CMSG.pack(CMSG.size + len(octets), level, kind) + octets + bytes(-len(octets) % 8)
 
 

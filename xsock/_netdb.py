@@ -4,6 +4,8 @@ Imported with the package, so it imports nothing that takes time.
 """
 
 import _socket
+import operator
+import os
 import socket as _stdlib
 import sys
 from typing import Any
@@ -88,7 +90,7 @@ def if_nameindex() -> list[tuple[int, str]]:
 
 def if_nametoindex(oname: Any, /) -> int:
     """The index of an interface of the stack."""
-    name = oname.decode() if isinstance(oname, bytes) else oname
+    name = os.fsdecode(oname)
     for index, known in _interfaces():
         if known == name:
             return index
@@ -97,7 +99,8 @@ def if_nametoindex(oname: Any, /) -> int:
 
 def if_indextoname(index: int, /) -> str:
     """The name of an interface of the stack."""
+    wanted = operator.index(index)
     for known, name in _interfaces():
-        if known == index:
+        if known == wanted:
             return name
     raise OSError(6, "No such device or address")

@@ -29,7 +29,7 @@ from bsdcore._ffi import ffi, lib
 from xsock._errors import oserror, throw
 from xsock._options import pending_error
 
-__all__ = ["Donation", "Proxy", "adopt", "expose", "exposed", "to_listener"]
+__all__ = ["Donation", "Proxy", "adopt", "check", "expose", "exposed", "to_listener"]
 
 SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
@@ -319,14 +319,25 @@ def _listener() -> tuple[int, bytes]:
     return with_name.detach(), bytes(name)
 
 
-def adopt(sock: Any, fd: int) -> None:
-    """*sock* was made from *fd*; if that is one of ours, be that socket."""
+def check(sock: Any) -> None:
+    """OSError EBADF if somebody has closed the descriptor behind the object's back."""
+    os.get_inheritable(_base.fileno(sock))
+
+
+def adopt(sock: Any, fd: int, wanted_family: int, wanted_kind: int) -> None:
+    """*sock* was made from *fd*; if that is one of ours, be that socket.
+
+    Somebody who asks for another family or type than the socket has gets
+    the bare descriptor, as the standard class would give it.
+    """
     inode = os.fstat(fd).st_ino
     proxy = exposed.get(inode)
     if proxy is None:
         return
-    _detached.pop(inode, None)
     host, family, kind, proto = proxy.facts
+    if wanted_family not in (-1, family) or wanted_kind not in (-1, kind):
+        return
+    _detached.pop(inode, None)
     timeout = _base.gettimeout(sock)
     # Made by family, not by label: the object must say what the program expects.
     number = _base.detach(sock)

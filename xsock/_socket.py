@@ -15,6 +15,8 @@ before an exception leaves, for a traceback must not keep a socket open.
 """
 
 import _socket
+import io
+import os
 import socket as _stdlib
 import sys
 from _warnings import warn
@@ -38,7 +40,7 @@ MSG_DONTWAIT: Final = 0x40
 MSG_OOB: Final = 1
 POLLOUT: Final = 4
 ETIMEDOUT_EX: Final = 11  # what connect_ex() answers when its time has run out
-ENOTCONN: Final = 107
+INT_MAX: Final = 2**31 - 1
 NULL: Final = ffi.NULL
 # Protocols that the stack serves; others are the kernel's.
 OURS: Final = frozenset({(SOCK_STREAM, 0), (SOCK_STREAM, 6), (SOCK_DGRAM, 0), (SOCK_DGRAM, 17)})
@@ -103,7 +105,7 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None
     ) -> None:
-        self._xs_h = self._xs_so = self._xs_px = self._xs_port = None
+        self._xs_h = self._xs_so = self._xs_px = self._xs_port = self._xs_family = None
         if fileno is None:
             if family == -1:
                 family = AF_INET
@@ -126,7 +128,7 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
             return
         super().__init__(family, type, proto, fileno)
         if fileno is not None and _proxy.exposed:
-            _proxy.adopt(self, fileno)
+            _proxy.adopt(self, fileno, family, type)
 
     def _xs_open(self, host: Any, family: int, kind: int, proto: int) -> None:
         """Become a new socket of *host*."""
@@ -182,17 +184,18 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
     @property
     def family(self) -> Any:  # type: ignore[override]
         """The address family, an AddressFamily."""
-        return super().family if self._xs_h is None else FAMILIES[self._xs_family]
+        family = self._xs_family
+        return super().family if family is None else FAMILIES[family]
 
     @property
     def type(self) -> Any:  # type: ignore[override]
         """The socket type, a SocketKind."""
-        return super().type if self._xs_h is None else KINDS[self._xs_kind]
+        return super().type if self._xs_family is None else KINDS[self._xs_kind]
 
     @property
     def proto(self) -> int:  # type: ignore[override]
         """The protocol as it was given."""
-        return super().proto if self._xs_h is None else self._xs_proto
+        return super().proto if self._xs_family is None else self._xs_proto
 
     @property
     def timeout(self) -> float | None:  # type: ignore[override]
@@ -201,7 +204,7 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
 
     def gettimeout(self) -> float | None:
         """The timeout in seconds; None waits for ever, 0.0 never waits."""
-        if self._xs_h is None:
+        if self._xs_family is None:
             return super().gettimeout()
         return None if self._xs_tmo < 0 else self._xs_tmo / 1e9
 
@@ -219,7 +222,7 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
 
     def getblocking(self) -> bool:
         """False if the timeout is 0."""
-        return super().getblocking() if self._xs_h is None else self._xs_tmo != 0
+        return super().getblocking() if self._xs_family is None else self._xs_tmo != 0
 
     def fileno(self) -> int:
         """A descriptor that polls as the socket does; made now if it was not before."""
@@ -273,7 +276,11 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         h = self._xs_h
         if h is None:
             return super().listen(backlog)
-        result = lib.bsd_listen(h, min(max(backlog, 0), 0x7FFFFFFF))
+        if backlog > INT_MAX:
+            raise OverflowError("Python int too large to convert to C int")
+        if self._xs_px is not None:
+            _proxy.check(self)
+        result = lib.bsd_listen(h, max(backlog, 0))
         if result < 0:
             h = None
             throw(result)
@@ -636,8 +643,8 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
             return super()._sendfile_use_sendfile(file, offset, count)
         self._check_sendfile_params(file, offset, count)
         try:
-            file.fileno()
-        except (AttributeError, OSError) as error:
+            os.fstat(file.fileno())
+        except (AttributeError, OSError, io.UnsupportedOperation) as error:
             raise _stdlib._GiveupOnSendfile(error) from error
         return self._sendfile_use_send(file, offset, count)
 

@@ -22,12 +22,12 @@
  * By hand, ports are simply polled every round and need no descriptor in the
  * epoll set.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,36 +36,37 @@
 #include "bsdcore/sys/sysctl.h"
 
 #define NETISR_EVENTS 64
-#define NETISR_STACK (1u << 20)		/* bytes of the thread's stack */
+#define NETISR_STACK (1u << 20) /* bytes of the thread's stack */
 /* A port whose descriptor says "ready" and then is not is left alone so long:
  * broken ports must not spin the thread. */
 #define NETISR_PAUSE (20 * NSEC_PER_MSEC)
 #define NETISR_TXRETRY (100 * NSEC_PER_USEC)
 
 struct netisr_port {
-	struct watch	 np_watch;	/* wa_fd -1: polled */
+	struct watch np_watch; /* wa_fd -1: polled */
 	LIST_ENTRY(netisr_port) np_link;
-	struct ifnet	*np_ifp;
-	bool		 np_watched;	/* in the epoll set */
-	bool		 np_ready;	/* may have packets */
-	bool		 np_wantwrite;
-	uint64_t	 np_resume;	/* paused until then; 0 not */
-	uint64_t	 np_txretry;	/* look for room then; 0 not */
+	struct ifnet *np_ifp;
+	bool np_watched; /* in the epoll set */
+	bool np_ready;	 /* may have packets */
+	bool np_wantwrite;
+	bool np_liar; /* polls writable without room: go by the clock */
+	uint64_t np_resume;  /* paused until then; 0 not */
+	uint64_t np_txretry; /* look for room then; 0 not */
 };
 
 struct netisr {
-	struct stack	*ni_stack;
-	int		 ni_epfd, ni_evfd;	/* -1: not made yet */
-	bool		 ni_running;	/* there is a thread */
-	bool		 ni_inround;
-	atomic_bool	 ni_stop;
-	uint64_t	 ni_until;
-	uint32_t	 ni_nwatch;	/* watches beside ports and the eventfd */
-	pthread_t	 ni_thread;
-	struct watch	 ni_kick;
-	struct watch	*ni_dead;
+	struct stack *ni_stack;
+	int ni_epfd, ni_evfd; /* -1: not made yet */
+	bool ni_running;      /* there is a thread */
+	bool ni_inround;
+	atomic_bool ni_stop;
+	uint64_t ni_until;
+	uint32_t ni_nwatch; /* watches beside ports and the eventfd */
+	pthread_t ni_thread;
+	struct watch ni_kick;
+	struct watch *ni_dead;
 	LIST_HEAD(, netisr_port) ni_ports;
-	uint64_t	 ni_rounds, ni_kicks, ni_events, ni_pauses;
+	uint64_t ni_rounds, ni_kicks, ni_events, ni_pauses;
 };
 
 /* clang-format off */
@@ -202,7 +203,7 @@ netisr_port(struct ifnet *ifp)
 {
 	struct netisr_port *np;
 
-	LIST_FOREACH(np, &ifp->if_stack->s_netisr->ni_ports, np_link) {
+	LIST_FOREACH (np, &ifp->if_stack->s_netisr->ni_ports, np_link) {
 		if (np->np_ifp == ifp) {
 			break;
 		}
@@ -226,7 +227,8 @@ netisr_port_event(struct stack *s, struct watch *w, uint32_t revents)
 	}
 	if ((revents & EPOLLOUT) && np->np_wantwrite) {
 		if_restart(np->np_ifp);
-		if (np->np_ifp->if_txblocked) {	/* writable, yet it is not */
+		if (np->np_ifp->if_txblocked) { /* writable, yet it is not */
+			np->np_liar = true;
 			(void)netisr_epoll(s->s_netisr, EPOLL_CTL_MOD, w,
 			    EPOLLIN);
 			np->np_txretry = s->s_now + NETISR_TXRETRY;
@@ -244,7 +246,8 @@ netisr_port_watch(struct netisr *ni, struct netisr_port *np)
 		return 0;
 	}
 	error = netisr_epoll(ni, EPOLL_CTL_ADD, &np->np_watch,
-	    EPOLLIN | (np->np_wantwrite ? (uint32_t)EPOLLOUT : 0));
+	    EPOLLIN |
+		(np->np_wantwrite && !np->np_liar ? (uint32_t)EPOLLOUT : 0));
 	np->np_watched = error == 0;
 	return error;
 }
@@ -269,7 +272,7 @@ netisr_add_port(struct ifnet *ifp)
 		return ENOMEM;
 	}
 	np->np_ifp = ifp;
-	np->np_ready = true;	/* something may be there already */
+	np->np_ready = true; /* something may be there already */
 	np->np_watch.wa_fd = port_fd(ifp->if_port);
 	np->np_watch.wa_fn = netisr_port_event;
 	np->np_watch.wa_free = netisr_port_free;
@@ -306,7 +309,10 @@ netisr_want_write(struct ifnet *ifp, bool on)
 	}
 	np->np_wantwrite = on;
 	np->np_txretry = 0;
-	if (np->np_watched) {
+	if (np->np_liar) {
+		np->np_txretry =
+		    on ? ifp->if_stack->s_now + NETISR_TXRETRY : 0;
+	} else if (np->np_watched) {
 		(void)netisr_epoll(ifp->if_stack->s_netisr, EPOLL_CTL_MOD,
 		    &np->np_watch, EPOLLIN | (on ? (uint32_t)EPOLLOUT : 0));
 	}
@@ -405,10 +411,9 @@ netisr_poll_at(struct stack *s)
 	if (s->s_if->ifs_lo != NULL) {
 		at = u64min(at, if_poll_at(s->s_if->ifs_lo));
 	}
-	LIST_FOREACH(np, &s->s_netisr->ni_ports, np_link) {
+	LIST_FOREACH (np, &s->s_netisr->ni_ports, np_link) {
 		at = u64min(at,
-		    np->np_resume != 0 ? np->np_resume :
-					 if_poll_at(np->np_ifp));
+		    np->np_resume != 0 ? np->np_resume : if_poll_at(np->np_ifp));
 		if (np->np_txretry != 0) {
 			at = u64min(at, np->np_txretry);
 		}
@@ -501,7 +506,7 @@ netisr_main(void *arg)
 		}
 		n = netisr_sleep(ni, ev,
 		    until == CALLOUT_NEVER ? UINT64_MAX :
-			until > now        ? until - now :
+			until > now	   ? until - now :
 					     0);
 	}
 	return NULL;
@@ -554,7 +559,7 @@ netisr_prepare(struct netisr *ni)
 			return error;
 		}
 	}
-	LIST_FOREACH(np, &ni->ni_ports, np_link) {
+	LIST_FOREACH (np, &ni->ni_ports, np_link) {
 		if (error == 0) {
 			error = netisr_port_watch(ni, np);
 		}
@@ -571,7 +576,7 @@ netisr_unprepare(struct netisr *ni)
 	ni->ni_running = false;
 	ni->ni_stack->s_flags &= ~(uint32_t)STACK_THREADED;
 	ni->ni_until = 0;
-	LIST_FOREACH(np, &ni->ni_ports, np_link) {
+	LIST_FOREACH (np, &ni->ni_ports, np_link) {
 		netisr_port_unwatch(ni, np);
 		np->np_resume = np->np_txretry = 0;
 	}
@@ -591,7 +596,7 @@ netisr_start(struct stack *s)
 	}
 	if (s->s_clock == NULL || (s->s_flags & STACK_DEAD)) {
 		pthread_mutex_unlock(&s->s_lock);
-		return EINVAL;	/* virtual time moves by bsd_run() alone */
+		return EINVAL; /* virtual time moves by bsd_run() alone */
 	}
 	ni->ni_running = true;
 	ni->ni_until = 0;
@@ -617,9 +622,8 @@ netisr_stop(struct stack *s)
 	if (ni == NULL || !ni->ni_running) {
 		return;
 	}
-	if (!(s->s_flags & STACK_DEAD)) {	/* else it stayed in the parent */
-		atomic_store_explicit(&ni->ni_stop, true,
-		    memory_order_release);
+	if (!(s->s_flags & STACK_DEAD)) { /* else it stayed in the parent */
+		atomic_store_explicit(&ni->ni_stop, true, memory_order_release);
 		netisr_kick(s);
 		pthread_join(ni->ni_thread, NULL);
 	}

@@ -5,14 +5,14 @@
 #include "bsdcore/sys/sysctl.h"
 
 struct ctltab {
-	const void	*ct_defs;
-	size_t		 ct_n;
-	uint8_t		*ct_state;
-	struct ctltab	*ct_next;
+	const void *ct_defs;
+	size_t ct_n;
+	uint8_t *ct_state;
+	struct ctltab *ct_next;
 };
 
 struct ctlinfo {
-	struct ctltab	*ci_sysctls, *ci_stats;
+	struct ctltab *ci_sysctls, *ci_stats;
 };
 
 int
@@ -65,8 +65,8 @@ sysctl_register(struct stack *s, const struct sysctl_def *defs, size_t n,
     void *state)
 {
 	for (size_t i = 0; i < n; i++) {
-		int64_t *v = (int64_t *)(void *)((uint8_t *)state +
-		    defs[i].sd_off);
+		int64_t *v =
+		    (int64_t *)(void *)((uint8_t *)state + defs[i].sd_off);
 
 		KASSERT(defs[i].sd_min <= defs[i].sd_def &&
 		    defs[i].sd_def <= defs[i].sd_max);
@@ -85,8 +85,7 @@ stat_register(struct stack *s, const struct stat_def *defs, size_t n,
 static const struct sysctl_def *
 sysctl_find(struct stack *s, const char *name, int64_t **value)
 {
-	for (struct ctltab *t = s->s_ctl->ci_sysctls; t != NULL;
-	     t = t->ct_next) {
+	for (struct ctltab *t = s->s_ctl->ci_sysctls; t != NULL; t = t->ct_next) {
 		const struct sysctl_def *d = t->ct_defs;
 
 		for (size_t i = 0; i < t->ct_n; i++) {

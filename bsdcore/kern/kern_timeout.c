@@ -10,20 +10,20 @@
 #include "bsdcore/sys/kernel.h"
 
 #define HEAP_D 4u
-#define CALLOUT_BUDGET 256u	/* per turn, so that input is not starved */
+#define CALLOUT_BUDGET 256u /* per turn, so that input is not starved */
 
 struct heapent {
-	uint64_t	 he_key;
-	uint64_t	 he_seq;
-	struct callout	*he_c;
+	uint64_t he_key;
+	uint64_t he_seq;
+	struct callout *he_c;
 };
 
 struct callout_heap {
-	struct heapent	*ch_v;
-	uint32_t	 ch_n;		/* entries */
-	uint32_t	 ch_cap;
-	uint32_t	 ch_reserved;	/* callouts that may want a place */
-	uint64_t	 ch_seq;
+	struct heapent *ch_v;
+	uint32_t ch_n; /* entries */
+	uint32_t ch_cap;
+	uint32_t ch_reserved; /* callouts that may want a place */
+	uint64_t ch_seq;
 };
 
 int
@@ -116,8 +116,8 @@ heap_down(struct callout_heap *h, uint32_t i, struct heapent e)
 			break;
 		}
 		best = first;
-		for (uint32_t k = first + 1;
-		     k < first + HEAP_D && k < h->ch_n; k++) {
+		for (uint32_t k = first + 1; k < first + HEAP_D && k < h->ch_n;
+		    k++) {
 			if (he_before(&h->ch_v[k], &h->ch_v[best])) {
 				best = k;
 			}
@@ -150,8 +150,9 @@ heap_remove(struct callout_heap *h, uint32_t i)
 void
 callout_init(struct callout *c, void (*fn)(struct stack *, void *), void *arg)
 {
-	*c = (struct callout){ .c_time = CALLOUT_NEVER, .c_fn = fn,
-		.c_arg = arg };
+	*c = (struct callout){
+		.c_time = CALLOUT_NEVER, .c_fn = fn, .c_arg = arg
+	};
 }
 
 static void

@@ -25,24 +25,24 @@
 #define GW_BATCH 64
 
 struct gwmap {
-	union inaddr	 gm_match, gm_to;
-	unsigned	 gm_plen;	/* of the mapped form */
-	uint16_t	 gm_port, gm_toport;
-	uint8_t		 gm_proto;
-	bool		 gm_refuse;
+	union inaddr gm_match, gm_to;
+	unsigned gm_plen; /* of the mapped form */
+	uint16_t gm_port, gm_toport;
+	uint8_t gm_proto;
+	bool gm_refuse;
 };
 
 struct gateway {
-	struct socket	*gw_tcp, *gw_udp;
-	struct gwmap	*gw_maps;
-	int		 gw_nmaps;
-	uint32_t	 gw_max;
+	struct socket *gw_tcp, *gw_udp;
+	struct gwmap *gw_maps;
+	int gw_nmaps;
+	uint32_t gw_max;
 	struct bsd_gwstats gw_stats;
-	uint8_t		 gw_buf[GW_DGRAM_MAX];
+	uint8_t gw_buf[GW_DGRAM_MAX];
 };
 
-struct gwforward {		/* r_name of a RELAY_FORWARD holds one */
-	struct bsd_addr	 gf_to;
+struct gwforward { /* r_name of a RELAY_FORWARD holds one */
+	struct bsd_addr gf_to;
 };
 CTASSERT(sizeof(struct gwforward) <= sizeof(((struct relay *)0)->r_name));
 
@@ -173,7 +173,7 @@ gw_connect(struct stack *s, struct relay *r)
 	gw->gw_stats.tcp_flows++;
 	r->r_watch.wa_fd = fd;
 	if (r->r_connecting) {
-		r->r_wblocked = true;	/* until EPOLLOUT says it ended */
+		r->r_wblocked = true; /* until EPOLLOUT says it ended */
 		relay_want(s, r, EPOLLOUT);
 	} else {
 		(void)PRU0(r->r_so, accept);
@@ -201,8 +201,8 @@ gw_idle(struct stack *s, void *arg)
 {
 	struct relay *r = arg;
 	struct socket *so = r->r_so;
-	uint64_t idle = sotoinpcb(so)->inp_lport == 53 ? GW_DNS_IDLE :
-							GW_UDP_IDLE;
+	uint64_t idle =
+	    sotoinpcb(so)->inp_lport == 53 ? GW_DNS_IDLE : GW_UDP_IDLE;
 
 	if (s->s_now - r->r_active < idle) {
 		callout_reset(s, &r->r_idle, r->r_active + idle);
@@ -221,13 +221,13 @@ gw_dgram_down(struct stack *s, struct relay *r)
 	for (int i = 0; i < GW_BATCH; i++) {
 		struct iovec iov = { .iov_base = gw->gw_buf,
 			.iov_len = sizeof(gw->gw_buf) };
-		struct uio uio = { .uio_iov = &iov, .uio_iovcnt = 1,
+		struct uio uio = { .uio_iov = &iov,
+			.uio_iovcnt = 1,
 			.uio_resid = sizeof(gw->gw_buf) };
 		int flags = 0;
 		size_t n = 0;
 
-		if (soreceive(r->r_so, &uio, NULL, NULL, NULL, &flags, &n) !=
-		    0) {
+		if (soreceive(r->r_so, &uio, NULL, NULL, NULL, &flags, &n) != 0) {
 			return;
 		}
 		r->r_active = s->s_now;
@@ -250,7 +250,7 @@ gw_dgram_up(struct stack *s, struct relay *r)
 		struct mbuf *m;
 
 		if (n < 0) {
-			return;	/* EAGAIN, or ECONNREFUSED: told once */
+			return; /* EAGAIN, or ECONNREFUSED: told once */
 		}
 		r->r_active = s->s_now;
 		m = m_getm(s->s_mb, (uint32_t)n + MAX_HDR, MT_DATA, M_PKTHDR);
@@ -305,7 +305,8 @@ gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
 	}
 	so = fd >= 0 ? gw_dgram_socket(s, dst, dport, peer, peerlen) : NULL;
 	r = so != NULL && callout_reserve(s, 1) == 0 ?
-	    gw_flow(s, so, RELAY_DGRAM) : NULL;
+	    gw_flow(s, so, RELAY_DGRAM) :
+	    NULL;
 	if (r == NULL) {
 		gw->gw_stats.udp_refused++;
 		if (so != NULL) {
@@ -320,8 +321,8 @@ gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
 	r->r_watch.wa_fd = fd;
 	callout_init(&r->r_idle, gw_idle, r);
 	r->r_active = s->s_now;
-	callout_reset(s, &r->r_idle, s->s_now + (dport == 53 ? GW_DNS_IDLE :
-							      GW_UDP_IDLE));
+	callout_reset(s, &r->r_idle,
+	    s->s_now + (dport == 53 ? GW_DNS_IDLE : GW_UDP_IDLE));
 	relay_want(s, r, EPOLLIN);
 	if (send(fd, gw->gw_buf, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
 		gw->gw_stats.bytes_out += n;
@@ -357,7 +358,8 @@ gw_dgram_catch(struct stack *s, struct relay *r)
 	for (int i = 0; i < GW_BATCH; i++) {
 		struct iovec iov = { .iov_base = gw->gw_buf,
 			.iov_len = sizeof(gw->gw_buf) };
-		struct uio uio = { .uio_iov = &iov, .uio_iovcnt = 1,
+		struct uio uio = { .uio_iov = &iov,
+			.uio_iovcnt = 1,
 			.uio_resid = sizeof(gw->gw_buf) };
 		struct sockaddr_storage peer;
 		socklen_t peerlen = sizeof(peer);
@@ -549,8 +551,7 @@ gw_start(struct stack *s, struct gateway *gw)
 	gw->gw_tcp->so_newconn = gw_newconn;
 	error = solisten(gw->gw_tcp, 1 << 16);
 	if (error == 0) {
-		error = gw_catchall(s, SOCK_DGRAM, RELAY_NEWDGRAM,
-		    &gw->gw_udp);
+		error = gw_catchall(s, SOCK_DGRAM, RELAY_NEWDGRAM, &gw->gw_udp);
 	}
 	if (error == 0) {
 		error = sosetopt(gw->gw_udp, &sopt);

@@ -20,31 +20,32 @@
 #define MB_SLAB 65536u
 #define MB_NCLASS 4
 #define MEXT_FOREIGN 4
-#define MB_COMPOSITE_MAX 512u	/* per class: pairs kept together */
-#define MB_BIGKEEP 256u		/* 16K clusters kept when free; a quarter of that for 64K */
+#define MB_COMPOSITE_MAX 512u /* per class: pairs kept together */
+#define MB_BIGKEEP                                                             \
+	256u /* 16K clusters kept when free; a quarter of that for 64K */
 
 static const uint32_t mb_clsize[MB_NCLASS] = { MCLBYTES, MBIGCLBYTES,
 	M16KCLBYTES, M64KCLBYTES };
 
 struct mbslab {
-	struct mbslab	*sl_next;
-	void		*sl_mem;
+	struct mbslab *sl_next;
+	void *sl_mem;
 };
 
 struct mbpool {
-	struct stack	*mp_stack;
-	struct mbuf	*mp_free;			/* plain mbufs */
-	struct mbuf	*mp_pairs[MB_NCLASS];		/* composite mbuf + cluster */
-	uint32_t	 mp_npairs[MB_NCLASS];
-	struct mext	*mp_cl[MB_NCLASS];		/* plain clusters */
-	uint32_t	 mp_ncl[MB_NCLASS];
-	struct mext	*mp_ext;			/* headers for foreign storage */
-	struct mbslab	*mp_slabs;
-	uint64_t	 mp_bytes, mp_limit, mp_inuse;
-	struct mbstat	 mp_stat;
-	uint64_t	 mp_drained;	/* mbs_fail at the last drain */
+	struct stack *mp_stack;
+	struct mbuf *mp_free;		  /* plain mbufs */
+	struct mbuf *mp_pairs[MB_NCLASS]; /* composite mbuf + cluster */
+	uint32_t mp_npairs[MB_NCLASS];
+	struct mext *mp_cl[MB_NCLASS]; /* plain clusters */
+	uint32_t mp_ncl[MB_NCLASS];
+	struct mext *mp_ext; /* headers for foreign storage */
+	struct mbslab *mp_slabs;
+	uint64_t mp_bytes, mp_limit, mp_inuse;
+	struct mbstat mp_stat;
+	uint64_t mp_drained; /* mbs_fail at the last drain */
 	_Atomic(struct mbuf *) mp_remote;
-	atomic_uint	 mp_refs;
+	atomic_uint mp_refs;
 };
 
 struct mbpool *
@@ -71,7 +72,7 @@ mbpool_unref(struct mbpool *p)
 		return;
 	}
 	mbpool_reap(p);
-	for (int c = 2; c < MB_NCLASS; c++) {	/* singly allocated ones */
+	for (int c = 2; c < MB_NCLASS; c++) { /* singly allocated ones */
 		struct mext *x;
 		struct mbuf *m;
 
@@ -606,8 +607,8 @@ mb_remote_free(struct pkt_ext *ext)
 {
 	struct mbuf *m = ext->e_arg;
 	struct mbpool *p = m->m_pool;
-	struct mbuf *head = atomic_load_explicit(&p->mp_remote,
-	    memory_order_relaxed);
+	struct mbuf *head =
+	    atomic_load_explicit(&p->mp_remote, memory_order_relaxed);
 
 	do {
 		atomic_store_explicit(&m->m_pkthdr.remote_next, head,
@@ -622,14 +623,14 @@ mbpool_reap(struct mbpool *p)
 {
 	struct mbuf *m;
 
-	if (atomic_load_explicit(&p->mp_remote, memory_order_relaxed) ==
-	    NULL) {
+	if (atomic_load_explicit(&p->mp_remote, memory_order_relaxed) == NULL) {
 		return;
 	}
 	m = atomic_exchange_explicit(&p->mp_remote, NULL, memory_order_acquire);
 	while (m != NULL) {
-		struct mbuf *next = atomic_load_explicit(
-		    &m->m_pkthdr.remote_next, memory_order_relaxed);
+		struct mbuf *next =
+		    atomic_load_explicit(&m->m_pkthdr.remote_next,
+			memory_order_relaxed);
 
 		m_freem(m);
 		m = next;

@@ -78,8 +78,8 @@ m_copy_pkthdr(struct mbuf *to, const struct mbuf *from)
 		.seg_count = f->seg_count,
 	};
 	to->m_flags = (uint16_t)((to->m_flags & M_EXT) | M_PKTHDR |
-	    (from->m_flags & (M_EOR | M_LOOP | M_BCAST | M_MCAST | M_FRAG |
-				 M_PROMISC)));
+	    (from->m_flags &
+		(M_EOR | M_LOOP | M_BCAST | M_MCAST | M_FRAG | M_PROMISC)));
 }
 
 void
@@ -93,8 +93,7 @@ void
 m_align(struct mbuf *m, uint32_t len)
 {
 	if (m->m_flags & M_EXT) {
-		m->m_data = m->m_ext->x_buf +
-		    ((m->m_ext->x_size - len) & ~7u);
+		m->m_data = m->m_ext->x_buf + ((m->m_ext->x_size - len) & ~7u);
 	} else {
 		m->m_data = m->m_dat + ((MLEN - len) & ~7u);
 	}
@@ -169,8 +168,7 @@ struct mbuf *
 m_copym(const struct mbuf *m, uint32_t off, uint32_t len)
 {
 	struct mbuf *top = NULL, **np = &top;
-	const struct mbuf *hdr =
-	    off == 0 && (m->m_flags & M_PKTHDR) ? m : NULL;
+	const struct mbuf *hdr = off == 0 && (m->m_flags & M_PKTHDR) ? m : NULL;
 	uint32_t copied = 0;
 
 	while (m != NULL && off >= m->m_len && (off > 0 || m->m_len == 0)) {
@@ -212,8 +210,8 @@ struct mbuf *
 m_dup(const struct mbuf *m)
 {
 	uint32_t len = m_length(m), off = 0;
-	struct mbuf *top = m_getm(m->m_pool, len, m->m_type,
-	    m->m_flags & M_PKTHDR);
+	struct mbuf *top =
+	    m_getm(m->m_pool, len, m->m_type, m->m_flags & M_PKTHDR);
 
 	if (top == NULL) {
 		return NULL;

@@ -23,7 +23,7 @@
 #define RELAY_IOV 32
 #define RELAY_READ_MIN 4096u
 #define RELAY_READ_MAX 262144u
-#define RELAY_BUDGET 4		/* reads or writes a relay may make a turn */
+#define RELAY_BUDGET 4 /* reads or writes a relay may make a turn */
 
 static void
 relay_event(struct stack *s, struct watch *w, uint32_t revents)
@@ -80,7 +80,7 @@ void
 relay_want(struct stack *s, struct relay *r, uint32_t events)
 {
 	if (events == 0) {
-		events = EPOLLET;	/* a hang-up is told once, not for ever */
+		events = EPOLLET; /* a hang-up is told once, not for ever */
 	}
 	if (r->r_watch.wa_fd < 0 ||
 	    (r->r_watched && r->r_watch.wa_events == events)) {
@@ -253,14 +253,13 @@ relay_down(struct relay *r)
 	struct socket *so = r->r_so;
 	int fd = r->r_watch.wa_fd;
 
-	for (int i = 0; i < RELAY_BUDGET && so->so_rcv.sb_cc > 0 &&
-	     !r->r_wblocked; i++) {
+	for (int i = 0;
+	    i < RELAY_BUDGET && so->so_rcv.sb_cc > 0 && !r->r_wblocked; i++) {
 		struct iovec iov[RELAY_IOV];
 		struct msghdr mh = { .msg_iov = iov };
 		ssize_t n;
 
-		mh.msg_iovlen =
-		    (size_t)relay_iov(so->so_rcv.sb_mb, iov, false);
+		mh.msg_iovlen = (size_t)relay_iov(so->so_rcv.sb_mb, iov, false);
 		n = sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0) {
 			if (errno != EAGAIN && errno != EINTR &&
@@ -276,6 +275,10 @@ relay_down(struct relay *r)
 			*r->r_bytes_out += (uint64_t)n;
 		}
 		(void)PRU(so, rcvd, 0);
+	}
+	if (so->so_rcv.sb_cc > 0 && !r->r_wblocked) {
+		/* The budget ended it; nothing else may come to wake us. */
+		relay_queue(so->so_stack, r);
 	}
 	if (so->so_rcv.sb_cc == 0 && !r->r_fdshut &&
 	    (so->so_rcv.sb_state & SBS_CANTRCVMORE)) {
@@ -374,8 +377,7 @@ relay_interest(const struct relay *r)
 	uint32_t ev = 0;
 
 	if (!r->r_fdeof && !(so->so_snd.sb_state & SBS_CANTSENDMORE) &&
-	    sbspace(&so->so_snd) >=
-		u32min(so->so_snd.sb_hiwat / 8 + 1, 4096)) {
+	    sbspace(&so->so_snd) >= u32min(so->so_snd.sb_hiwat / 8 + 1, 4096)) {
 		ev |= EPOLLIN;
 	}
 	if (r->r_wblocked && so->so_rcv.sb_cc > 0) {
@@ -391,8 +393,9 @@ relay_connected(struct stack *s, struct relay *r)
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	if (getsockopt(r->r_watch.wa_fd, SOL_SOCKET, SO_ERROR, &error,
-		&len) != 0 || error != 0) {
+	if (getsockopt(r->r_watch.wa_fd, SOL_SOCKET, SO_ERROR, &error, &len) !=
+		0 ||
+	    error != 0) {
 		relay_abort(s, r);
 		return;
 	}
@@ -421,9 +424,9 @@ relay_pump(struct stack *s, struct relay *r)
 		relay_end(s, r);
 		return;
 	}
-	if (!(so->so_state & (SS_ISCONNECTED | SS_ISDISCONNECTING |
-				 SS_ISDISCONNECTED))) {
-		relay_want(s, r, 0);	/* HUP is always told */
+	if (!(so->so_state &
+		(SS_ISCONNECTED | SS_ISDISCONNECTING | SS_ISDISCONNECTED))) {
+		relay_want(s, r, 0); /* HUP is always told */
 		if (r->r_fdhup && r->r_orphan) {
 			relay_end(s, r);
 		}

@@ -245,19 +245,23 @@ soaccept(struct socket *head, struct socket **out)
 
 /* A socket whose connection failed or ended may be used again, as on Linux. */
 static int
-so_reattach(struct socket *so)
+so_reuse(struct socket *so)
 {
 	uint32_t rcv = so->so_rcv.sb_hiwat, snd = so->so_snd.sb_hiwat;
-	int error = PRU(so, attach, so->so_protocol);
+	int error = 0;
 
-	if (error == 0) {
-		sbflush(&so->so_rcv);
+	if (so->so_pcb == NULL) {
+		error = PRU(so, attach, so->so_protocol);
 		(void)sbreserve(&so->so_rcv, rcv);
 		(void)sbreserve(&so->so_snd, snd);
+	}
+	if (error == 0) {
+		sbflush(&so->so_rcv);
 		so->so_state &= ~(uint32_t)(SS_ISDISCONNECTED | SS_SHUTDOWN);
 		so->so_rcv.sb_state = so->so_snd.sb_state = 0;
 		so->so_oobmark = 0;
 		so->so_hasoob = false;
+		so->so_error = 0;
 		sbavail_update(so);
 	}
 	return error;
@@ -312,13 +316,12 @@ soconnect(struct socket *so, const struct sockaddr *sa, socklen_t len)
 		if (error >= 0) {
 			return error;
 		}
-		if (so->so_pcb == NULL) {
-			error = so_reattach(so);
+		if (so->so_pcb == NULL || (so->so_state & SS_ISDISCONNECTED)) {
+			error = so_reuse(so);
 			if (error != 0) {
 				return error;
 			}
 		}
-		so->so_error = 0;
 	} else if (so->so_state & SS_ISCONNECTED) {
 		(void)PRU0(so, disconnect);
 	}

@@ -5,6 +5,9 @@
  * the lock, the protocol told (its window opens at once), and copied with the
  * lock dropped; SB_LOCK keeps other readers out, so bytes stay in order.
  */
+#include <sys/time.h>
+#include <time.h>
+
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
 
@@ -117,6 +120,18 @@ so_oobadvance(struct socket *so, uint32_t n)
 	}
 }
 
+/* MSG_TRUNC on a stream: n bytes are thrown away (tcp(7)). */
+static uint32_t
+soreceive_discard(struct socket *so, uint32_t n, struct uio *uio, int flags)
+{
+	sbdrop(&so->so_rcv, n);
+	uio->uio_resid -= n;
+	so_oobadvance(so, n);
+	sbavail_update(so);
+	so_rcvd(so, flags);
+	return n;
+}
+
 /* Take and copy up to n bytes; answers how many. */
 static uint32_t
 soreceive_take(struct socket *so, uint32_t n, struct uio *uio, int flags)
@@ -126,6 +141,9 @@ soreceive_take(struct socket *so, uint32_t n, struct uio *uio, int flags)
 	struct mbuf *m;
 	uint32_t before;
 
+	if (flags & MSG_TRUNC) {
+		return soreceive_discard(so, n, uio, flags);
+	}
 	if (n <= SO_COPYLOCKED || s->s_clock == NULL) {
 		so_copychain(sb->sb_mb, 0, n, uio);
 		sbdrop(sb, n);
@@ -193,20 +211,43 @@ soreceive_stream(struct socket *so, struct uio *uio, int *flags, size_t *done)
 	return *done > 0 || before == 0 ? 0 : ENOBUFS;
 }
 
-/* MT_CONTROL mbufs of a record, for the caller. */
+/* SO_TIMESTAMP, SO_TIMESTAMPNS: when the datagram came. */
 static struct mbuf *
-so_takecontrol(struct mbuf *m, bool peek)
+so_timestamp(const struct socket *so, uint64_t tstamp)
+{
+	struct mbpool *p = so->so_stack->s_mb;
+	uint64_t t = tstamp + so->so_stack->s_so->sos_walltime;
+	struct timespec ts = { (time_t)(t / NSEC_PER_SEC),
+		(long)(t % NSEC_PER_SEC) };
+	struct timeval tv = { ts.tv_sec, ts.tv_nsec / 1000 };
+
+	return so->so_options & SOO_TIMESTAMPNS ?
+	    sbcreatecontrol(p, &ts, sizeof(ts), SCM_TIMESTAMPNS, SOL_SOCKET) :
+	    sbcreatecontrol(p, &tv, sizeof(tv), SCM_TIMESTAMP, SOL_SOCKET);
+}
+
+/* Copies of the MT_CONTROL mbufs of a record, for the caller. */
+static struct mbuf *
+so_takecontrol(const struct socket *so, const struct mbuf *m)
 {
 	struct mbuf *top = NULL, **mp = &top;
 
 	for (; m != NULL && m->m_type == MT_CONTROL; m = m->m_next) {
 		*mp = m_copym(m, 0, m->m_len);
 		if (*mp == NULL) {
-			break;
+			return top;
 		}
 		(*mp)->m_type = MT_CONTROL;
 		mp = &(*mp)->m_next;
-		(void)peek;
+	}
+	if (m != NULL && (m->m_flags & M_PKTHDR) &&
+	    (so->so_options & (SOO_TIMESTAMP | SOO_TIMESTAMPNS))) {
+		struct mbuf *t = so_timestamp(so, m->m_pkthdr.tstamp);
+
+		if (t != NULL) {
+			t->m_next = top;
+			top = t;
+		}
 	}
 	return top;
 }
@@ -245,7 +286,7 @@ soreceive_record(struct socket *so, struct uio *uio,
 		m = m->m_next;
 	}
 	if (control != NULL) {
-		*control = so_takecontrol(m, peek);
+		*control = so_takecontrol(so, m);
 	}
 	while (m != NULL && m->m_type == MT_CONTROL) {
 		m = m->m_next;

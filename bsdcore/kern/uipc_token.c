@@ -36,8 +36,7 @@ void
 token_run(struct stack *s, struct relay *r)
 {
 	(void)s;
-	if (r->r_token ||
-	    !(sopoll(r->r_so) & (POLLIN | POLLERR | POLLHUP))) {
+	if (r->r_token || !(sopoll(r->r_so) & (POLLIN | POLLERR | POLLHUP))) {
 		return;
 	}
 	if (r->r_kind == BSD_TOKEN_LISTEN) {
@@ -49,8 +48,7 @@ token_run(struct stack *s, struct relay *r)
 }
 
 int
-bsd_token(struct socket *so, int kind, int fd, const void *name,
-    size_t namelen)
+bsd_token(struct socket *so, int kind, int fd, const void *name, size_t namelen)
 {
 	struct stack *s = so->so_stack;
 	struct relay *r = NULL;

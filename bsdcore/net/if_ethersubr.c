@@ -38,7 +38,7 @@ ether_member(const struct ifnet *ifp, const uint8_t dst[ETHER_ADDR_LEN])
 	if (ether_eq(dst, allhosts) || ether_eq(dst, allnodes)) {
 		return true;
 	}
-	LIST_FOREACH(ifma, &ifp->if_multi, ifma_link) {
+	LIST_FOREACH (ifma, &ifp->if_multi, ifma_link) {
 		ether_mapmulti(&ifma->ifma_addr, mac);
 		if (ether_eq(dst, mac)) {
 			return true;
@@ -110,7 +110,7 @@ ether_input(struct ifnet *ifp, struct mbuf *m)
 	}
 	type = be16get(eh->ether_type);
 	if (type == ETHERTYPE_ARP) {
-		arp_input(ifp, m);	/* looks at the link header too */
+		arp_input(ifp, m); /* looks at the link header too */
 		return;
 	}
 	m->m_data += ETHER_HDR_LEN;
@@ -156,20 +156,6 @@ ether_frame(struct ifnet *ifp, struct mbuf *m, const uint8_t dst[6],
 	return if_enqueue(ifp, m);
 }
 
-/* We do not hear our own broadcasts from the wire: pass a copy back up. */
-static void
-ether_loopcopy(struct ifnet *ifp, const struct mbuf *m)
-{
-	struct mbuf *copy = m_dup(m);
-
-	if (copy == NULL) {
-		ifp->if_stack->s_if->ifs_stat.ift_ethnobufs++;
-		return;
-	}
-	copy->m_flags |= M_BCAST;
-	looutput(ifp, copy, NULL, NULL);
-}
-
 int
 ether_output(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
     struct rtentry *rt)
@@ -184,7 +170,6 @@ ether_output(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
 	} else if (in_broadcast(ifp, gw)) {
 		m->m_flags |= M_BCAST;
 		memcpy(mac, ether_broadcast, sizeof(mac));
-		ether_loopcopy(ifp, m);
 	} else {
 		error = arp_resolve(ifp, gw, m, mac);
 		if (error != 0) {

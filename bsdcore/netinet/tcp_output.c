@@ -610,7 +610,7 @@ tcp_acksent(struct tcpcb *tp)
 
 /* PTO: twice the round trip, and the ACK of a lone segment may be delayed
  * (RFC 8985 7.2). Only where SACK tells what happened. */
-static void
+void
 tcp_pto_arm(struct tcpcb *tp)
 {
 	uint64_t pto = 2 * tp->t_srtt + 2 * NSEC_PER_MSEC;

@@ -3,6 +3,8 @@
  * segment, the state of the protocol in one stack, and who calls whom.
  *
  *	tcp_input.c	segment arrival (RFC 9293 3.10.7), fast path
+ *	tcp_ack.c	acknowledgments: windows, loss, recovery
+ *	tcp_icmp.c	ICMP errors, path MTU
  *	tcp_dooptions.c	reader of TCP options
  *	tcp_reass.c	out-of-order data, SACK blocks to send
  *	tcp_syncache.c	half-open connections of listeners, SYN cookies
@@ -84,6 +86,8 @@ struct tcpseg {
 	uint16_t	 sg_urp;
 	uint8_t		 sg_flags;	/* TH_* */
 	bool		 sg_needoutput;	/* call tcp_output() when done */
+	bool		 sg_hasiss;	/* sg_iss: what a new incarnation */
+	uint32_t	 sg_iss;	/* must start at or after */
 	struct tcpopt	 sg_opt;
 };
 
@@ -163,6 +167,7 @@ struct tcpcb {
 	uint32_t	 rcv_nxt, rcv_wnd, rcv_adv, rcv_up, irs;
 	uint32_t	 t_lastacksent;
 	uint32_t	 t_unacked;	/* bytes received since the last ACK */
+	uint32_t	 t_rcvmss;	/* largest segment seen */
 	uint32_t	 t_wndclamp;	/* TCP_WINDOW_CLAMP, 0 none */
 
 	/* Timestamps (RFC 7323). */
@@ -341,11 +346,29 @@ void tcp_reset_segment(struct stack *s, const struct tcpseg *sg);
 
 /* In-order data to the socket. Advances rcv_nxt; consumes m. */
 void tcp_deliver(struct tcpcb *tp, struct mbuf *m, uint32_t len);
+/* A segment for connection tp; sg_m is consumed, tp may be gone after. */
+void tcp_input_conn(struct tcpcb *tp, struct tcpseg *sg);
+
+/* ---- tcp_ack.c: the fifth step ---- */
+
+/* each step answers what becomes of the segment */
+enum tcp_verdict {
+	TCP_NEXT,
+	TCP_DROP,		/* dealt with; tp may be gone */
+	TCP_DROPAFTERACK,
+	TCP_DROPWITHRESET
+};
+enum tcp_verdict tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg);
+/* sg_ack, in (snd_una, snd_max], acknowledges new bytes. Answers true when
+ * our FIN is among what has been acknowledged. */
+bool tcp_newack(struct tcpcb *tp, struct tcpseg *sg);
+/* RFC 9293 3.10.7.4: take the window if the segment is not older than the one
+ * it was last taken from. */
+void tcp_wndupdate(struct tcpcb *tp, struct tcpseg *sg);
 
 /* ---- tcp_reass.c ---- */
 
-/* Takes sg_m. Answers true if the segment (or one that waited) ended up in
- * order at the socket. */
+/* Keep data beyond rcv_nxt. Takes sg_m. */
 void tcp_reass(struct tcpcb *tp, struct tcpseg *sg);
 /* Deliver what has become in order. */
 void tcp_reass_flush(struct tcpcb *tp);
@@ -394,18 +417,19 @@ void tcp_tw_fini(struct tcp_state *tcp);
 void tcp_tw_start(struct tcpcb *tp);
 enum tcp_twverdict { TCPTW_NONE, TCPTW_DONE, TCPTW_REUSE };
 /* NONE: no such entry. DONE: dealt with. REUSE: a new incarnation may start;
- * the entry is gone, *iss is beyond what the old one sent. */
-enum tcp_twverdict tcp_tw_input(struct tcp_state *tcp, struct tcpseg *sg,
-    uint32_t *iss);
+ * the entry is gone, sg_iss is beyond what the old one sent. */
+enum tcp_twverdict tcp_tw_input(struct tcp_state *tcp, struct tcpseg *sg);
 /* Connecting over an old pair: take the entry out; true: *iss is set. */
 bool tcp_tw_recycle(struct tcp_state *tcp, const struct inpcb *inp,
     uint32_t *iss);
+uint32_t tcp_tw_count(const struct tcp_state *tcp);
 
 /* ---- tcp_output.c ---- */
 
 /* Send what may be sent now. errno of the last ip_output(), for tests; most
  * callers do not care, timers do. */
 int tcp_output(struct tcpcb *tp);
+void tcp_pto_arm(struct tcpcb *tp);	/* tail loss probe, if one is due */
 /* The pieces of a SYN's options, in the order of net.inet.tcp.synopt_order.
  * Answers their length, a multiple of 4. */
 struct tcpsynopt {

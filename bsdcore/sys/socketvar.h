@@ -243,6 +243,7 @@ struct so_state {
 	LIST_HEAD(, evq) sos_evqs;
 	struct waitpoint *sos_drainers;	/* bsd_drain */
 	int		 sos_ncpu;		/* spinning needs two */
+	uint64_t	 sos_walltime;		/* ns to add to s_now for the time of day */
 	int		 sos_pid;
 	uid_t		 sos_uid;	/* for SO_PEERCRED */
 	gid_t		 sos_gid;

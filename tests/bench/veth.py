@@ -61,7 +61,10 @@ def _case(
 
 
 CASES = [
-    _case("veth-send", "one flow sent over af_packet", "MiB/s", Bar(0.6), ["sink"], "send_to", 1024),
-    _case("veth-recv", "one flow received over af_packet", "MiB/s", Bar(0.6), ["source", 1024], "recv_from", 1024),
-    _case("veth-rr", "64 bytes there and back over af_packet", "us", Bar(1.5, True), ["echo"], "rr_to", 5000),
+    _case("veth-send", "one flow sent over af_packet", "MiB/s", Bar(0.6),
+          ["sink"], "send_to", 1024),
+    _case("veth-recv", "one flow received over af_packet", "MiB/s", Bar(0.6),
+          ["source", 1024], "recv_from", 1024),
+    _case("veth-rr", "64 bytes there and back over af_packet", "us", Bar(1.5, True),
+          ["echo"], "rr_to", 5000),
 ]  # fmt: skip

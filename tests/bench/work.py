@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 if os.environ.get("BENCH_STACK") == "1":
     import xsock
@@ -196,13 +197,15 @@ def rr_to(host: str, port: int, count: int) -> float:
         return (time.perf_counter() - start) / count * 1e6
 
 
-WORK = {f.__name__: f for f in (bulk, rr, udp, crr, sink, source, echo, send_to, recv_from, rr_to)}
+WORK: dict[str, Callable[..., float]] = {
+    f.__name__: f for f in (bulk, rr, udp, crr, sink, source, echo, send_to, recv_from, rr_to)
+}
 
 
 def main() -> None:
     name, *rest = sys.argv[1:]
     args = [int(a) if a.isdigit() else a for a in rest]
-    print(json.dumps(WORK[name](*args)))  # type: ignore[operator]
+    print(json.dumps(WORK[name](*args)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@
 #include "nic/api.h"
 
 #define MSEC 1000000ull
-#define TRUST 0xfffu	/* every PORT_* capability: checksums count as verified */
+#define TRUST 0xfffu /* every PORT_* capability: checksums count as verified */
 
 static void
 must(int cond, const char *what)
@@ -38,8 +38,9 @@ struct host {
 static struct bsd_addr
 addr4(unsigned char last, unsigned short port)
 {
-	struct bsd_addr a = { .family = AF_INET, .port = port,
-		.addr = { 10, 0, 0, last } };
+	struct bsd_addr a = {
+		.family = AF_INET, .port = port, .addr = { 10, 0, 0, last }
+	};
 
 	return a;
 }
@@ -47,8 +48,10 @@ addr4(unsigned char last, unsigned short port)
 static void
 host_open(struct host *h, uint32_t caps)
 {
-	struct bsd_config cfg = { .name = "fuzz", .seed = { 1, 2, 3, 4 },
-		.virtual_time = 1, .start_time = 1000 * MSEC,
+	struct bsd_config cfg = { .name = "fuzz",
+		.seed = { 1, 2, 3, 4 },
+		.virtual_time = 1,
+		.start_time = 1000 * MSEC,
 		.mem_limit = 16 << 20 };
 	struct bsd_addr me = addr4(1, 0), any = { .family = AF_INET };
 	struct bsd_addr peer = addr4(2, 4242);
@@ -58,7 +61,8 @@ host_open(struct host *h, uint32_t caps)
 
 	h->pool = nic_pool_new(32 << 20);
 	must(nic_feth_open(h->pool, h->pool, 0, 1500, 256, caps, 0, &mine,
-		 &h->wire) == 0, "feth");
+		 &h->wire) == 0,
+	    "feth");
 	must(bsd_stack_new(&cfg, &h->stack) == 0, "stack");
 	i = bsd_if_attach(h->stack, mine, "en0");
 	must(i > 0, "attach");
@@ -100,7 +104,8 @@ host_read(struct host *h)
 		h->so[3] = child;
 	}
 	if (h->so[3] != NULL) {
-		(void)bsd_recv(h->so[3], buf, sizeof(buf), MSG_DONTWAIT, NULL, 0);
+		(void)bsd_recv(h->so[3], buf, sizeof(buf), MSG_DONTWAIT, NULL,
+		    0);
 	}
 }
 

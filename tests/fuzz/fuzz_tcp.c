@@ -30,7 +30,7 @@ struct wire {
 	struct port *port;
 	struct pkt_pool *pool;
 	struct socket *listener, *so;
-	uint32_t snd, rcv;	/* the peer's (our) sequence numbers */
+	uint32_t snd, rcv; /* the peer's (our) sequence numbers */
 	uint64_t now;
 };
 
@@ -84,7 +84,7 @@ segment(struct wire *w, uint8_t flags, uint32_t seq, uint32_t ack, uint16_t wnd,
 	p[32] = (uint8_t)(hl / 4 << 4);
 	p[33] = flags;
 	put16(p + 34, wnd);
-	put16(p + 38, seq & 0xff);	/* urgent pointer */
+	put16(p + 38, seq & 0xff); /* urgent pointer */
 	if (optlen > 0) {
 		memcpy(p + 40, opt, optlen);
 	}
@@ -114,8 +114,10 @@ listen_in(struct wire *w)
 static void
 establish(struct wire *w)
 {
-	struct bsd_config cfg = { .name = "fuzz", .seed = { 5, 6, 7, 8 },
-		.virtual_time = 1, .start_time = 1000 * MSEC,
+	struct bsd_config cfg = { .name = "fuzz",
+		.seed = { 5, 6, 7, 8 },
+		.virtual_time = 1,
+		.start_time = 1000 * MSEC,
 		.mem_limit = 16 << 20 };
 	struct bsd_addr me = { .family = AF_INET, .addr = { 10, 0, 0, 1 } };
 	struct port *mine;
@@ -123,7 +125,8 @@ establish(struct wire *w)
 
 	w->pool = nic_pool_new(32 << 20);
 	must(nic_feth_open(w->pool, w->pool, 1, 1500, 256, 0, 0, &mine,
-		 &w->port) == 0, "feth");
+		 &w->port) == 0,
+	    "feth");
 	must(bsd_stack_new(&cfg, &w->stack) == 0, "stack");
 	i = bsd_if_attach(w->stack, mine, "en0");
 	must(i > 0 && bsd_if_flags(w->stack, (unsigned)i, BSD_IFF_UP, 0) == 0,
@@ -155,10 +158,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	establish(&w);
 	while (size >= 7) {
 		uint8_t f = data[0];
-		uint32_t seq = w.snd + (uint32_t)((int8_t)data[1]) *
-		    (data[1] & 1 ? 1u : 300u);
-		uint32_t ack = w.rcv + (uint32_t)((int8_t)data[2]) *
-		    (data[2] & 1 ? 1u : 300u);
+		uint32_t seq = w.snd +
+		    (uint32_t)((int8_t)data[1]) * (data[1] & 1 ? 1u : 300u);
+		uint32_t ack = w.rcv +
+		    (uint32_t)((int8_t)data[2]) * (data[2] & 1 ? 1u : 300u);
 		size_t optlen = data[4] % 41, len = data[5] % 200, left;
 
 		left = size - 7;

@@ -37,7 +37,9 @@ class Namespace:
             [*self.prefix, *command], check=True, text=True, **kwargs
         )
 
-    def start(self, *command: str, ready: str | None = None, **kwargs: object) -> subprocess.Popen[str]:
+    def start(
+        self, *command: str, ready: str | None = None, **kwargs: object
+    ) -> subprocess.Popen[str]:
         """Start *command*; with *ready*, return once a line of stdout holds it."""
         process: subprocess.Popen[str] = subprocess.Popen(
             [*self.prefix, *command],

@@ -10,6 +10,7 @@ has planned. With the same seed a run is the same, packet for packet.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable
@@ -34,6 +35,7 @@ class Simulation:
     stacks: list[Stack] = field(default_factory=list)
     _ifs: itertools.count[int] = field(default_factory=itertools.count)
     _pool: nic.Pool = field(default_factory=nic.Pool)
+    _held: list[nic.Pool] = field(default_factory=list)
 
     def __enter__(self) -> Simulation:
         return self
@@ -47,6 +49,8 @@ class Simulation:
         for stack in self.stacks:
             stack.close()
         active = self._pool.statistics().active
+        for pool in self._held:
+            pool.drop()
         self._pool.close()
         if kind is None and active:
             raise AssertionError(f"{active} packets were never given back")
@@ -75,7 +79,7 @@ class Simulation:
         Answers the names of the two interfaces.
         """
         caps = None if offload else nic.Caps(0)
-        left, right = nic.open_pair(self._pool, mtu=mtu, caps=caps)
+        left, right = nic.open_pair(mtu=mtu, caps=caps, pools=(self._pool, self._pool))
         if fault is not None:
             left = nic.wrap_fault(left, f"{fault},seed={self.seed}")
         if capture is not None:
@@ -83,7 +87,9 @@ class Simulation:
         names = []
         for stack, port, addr in ((a, left, a_addr), (b, right, b_addr)):
             name = f"en{next(self._ifs)}"
-            stack.attach(port.release()[0], name)
+            raw, pool = port.release()
+            self._held.append(pool)
+            stack.attach(raw, name)
             stack.set_flags(name, 1)
             stack.add_address(name, addr)
             names.append(name)
@@ -101,7 +107,7 @@ class Simulation:
         return True
 
     def run(self, until: Callable[[], bool], limit: float = 3600.0) -> None:
-        """Run until *until* is true; AssertionError after *limit* virtual seconds, or if all is still."""
+        """Run until *until* is true; AssertionError if all is still or *limit* seconds passed."""
         end = self.now + int(limit * SECOND)
         while not until():
             if not self.step() and not until():
@@ -132,10 +138,8 @@ class Simulation:
             listener.bind(addr, port)
             listener.listen(8)
             near = client.socket(AF_INET, SOCK_STREAM)
-            try:
+            with contextlib.suppress(BlockingIOError):
                 near.connect(addr, port, timeout=0)
-            except BlockingIOError:
-                pass
             far: list[Socket] = []
 
             def accepted() -> bool:

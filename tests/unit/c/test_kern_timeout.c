@@ -61,8 +61,7 @@ TEST(order_and_laziness)
 			due[i] = s.s_now + 1 + (rng >> 45) % 5000;
 			callout_reset(&s, &co[i], due[i]);
 		}
-		CHECK(callout_next(&s) > s.s_now ||
-		    callout_count(&s) > 0);
+		CHECK(callout_next(&s) > s.s_now || callout_count(&s) > 0);
 	}
 	s.s_now += 10000;
 	last = 0;
@@ -97,7 +96,7 @@ TEST(rearming_is_budgeted)
 	CHECK_EQ(callout_reserve(&s, 1), 0);
 	callout_init(&again, rearm, NULL);
 	callout_reset(&s, &again, 1);
-	CHECK(callout_run(&s));	/* more is due: the caller takes a breath */
+	CHECK(callout_run(&s)); /* more is due: the caller takes a breath */
 	CHECK(times > 0 && times < 10000);
 	callout_drain(&s, &again);
 	callout_sysfini(&s);

@@ -479,8 +479,7 @@ TEST(a_file_that_is_full_costs_records_not_traffic)
 	CHECK(fd >= 0);
 	pool = nic_pool_new(64 << 20);
 	lower = fake_open(pool, PORT_ETHER, PORT_SG, &closed);
-	CHECK_EQ(nic_pcapng_wrap(&lower->fk_port, path, 0, "test0", EPOCH,
-		     &port),
+	CHECK_EQ(nic_pcapng_wrap(&lower->fk_port, path, 0, "test0", EPOCH, &port),
 	    0);
 	/* Nobody reads: the pipe fills, then the buffer, then records go. */
 	for (i = 0; i < 60; i++) {
@@ -545,8 +544,7 @@ TEST(a_file_that_cannot_be_written_is_told_at_once)
 	    -ENOENT);
 	CHECK(closed && port == NULL);
 	lower = fake_open(pool, PORT_ETHER, 0, &closed);
-	CHECK_EQ(nic_pcapng_wrap(&lower->fk_port, "/dev/full", 0, NULL, 0,
-		     &port),
+	CHECK_EQ(nic_pcapng_wrap(&lower->fk_port, "/dev/full", 0, NULL, 0, &port),
 	    -ENOSPC);
 	CHECK(closed && port == NULL);
 	nic_pool_free(pool);

@@ -10,7 +10,7 @@ TEST(loopback_echo)
 	struct socket *a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
 	struct socket *b = is_socket(s, AF_INET, SOCK_DGRAM, IPPROTO_UDP);
 	union inaddr from, lo = ls_ip("127.0.0.1");
-	uint16_t port;
+	uint16_t port = 0;
 	char buf[64];
 
 	CHECK_EQ(is_bind(a, "127.0.0.1", 7000), 0);
@@ -437,7 +437,7 @@ TEST(ipv6_loopback)
 	union inaddr from, lo = ls_ip("::1");
 	struct in6_pktinfo pi;
 	struct mbuf *c = NULL;
-	uint16_t port;
+	uint16_t port = 0;
 	char buf[64];
 	int val;
 
