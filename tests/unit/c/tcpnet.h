@@ -19,19 +19,20 @@
 #define TN_SEC 1000000000ull
 
 struct tcpnet {
-	struct stack	*tn_s[2];
-	struct pkt_pool	*tn_pool[2];
-	struct port	*tn_fault[2];	/* freed with the stacks */
-	uint64_t	 tn_now;
-	uint64_t	 tn_packets;	/* handed on by both faults, and a hash */
-	uint64_t	 tn_steps;
+	struct stack *tn_s[2];
+	struct pkt_pool *tn_pool[2];
+	struct port *tn_fault[2]; /* freed with the stacks */
+	uint64_t tn_now;
+	uint64_t tn_packets; /* handed on by both faults, and a hash */
+	uint64_t tn_steps;
 };
 
 static inline struct stack *
 tn_stack(uint64_t seed, uint64_t start)
 {
-	struct bsd_config cfg = { .name = "test", .virtual_time = 1,
-		.start_time = start };
+	struct bsd_config cfg = {
+		.name = "test", .virtual_time = 1, .start_time = start
+	};
 	struct stack *s;
 
 	for (int i = 0; i < 4; i++) {
@@ -44,7 +45,8 @@ tn_stack(uint64_t seed, uint64_t start)
 static inline struct bsd_addr
 tn_addr(int host, unsigned short port)
 {
-	struct bsd_addr a = { .family = AF_INET, .port = port,
+	struct bsd_addr a = { .family = AF_INET,
+		.port = port,
 		.addr = { 10, 0, 0, (unsigned char)host } };
 
 	return a;
@@ -53,8 +55,9 @@ tn_addr(int host, unsigned short port)
 static inline struct bsd_addr
 tn_loaddr(unsigned short port)
 {
-	struct bsd_addr a = { .family = AF_INET, .port = port,
-		.addr = { 127, 0, 0, 1 } };
+	struct bsd_addr a = {
+		.family = AF_INET, .port = port, .addr = { 127, 0, 0, 1 }
+	};
 
 	return a;
 }
@@ -71,14 +74,16 @@ tn_init(struct tcpnet *tn, uint64_t seed, uint32_t caps, unsigned mtu,
 	tn->tn_pool[0] = nic_pool_new(64 << 20);
 	tn->tn_pool[1] = nic_pool_new(64 << 20);
 	CHECK_EQ(nic_feth_open(tn->tn_pool[0], tn->tn_pool[1], 0, mtu, 4096,
-	    caps, 0, &pt[0], &pt[1]), 0);
+		     caps, 0, &pt[0], &pt[1]),
+	    0);
 	for (int i = 0; i < 2; i++) {
 		struct bsd_addr a = tn_addr(i + 1, 0);
 		int ifi;
 
 		tn->tn_s[i] = tn_stack(seed * 2 + (unsigned)i, tn->tn_now);
 		CHECK_EQ(nic_fault_wrap(pt[i], seed * 7 + (unsigned)i,
-		    &tn->tn_fault[i]), 0);
+			     &tn->tn_fault[i]),
+		    0);
 		if (fault != NULL) {
 			CHECK_EQ(nic_fault_set(tn->tn_fault[i], 0, fault), 0);
 		}

@@ -13,10 +13,10 @@ pattern(uint64_t i, int side)
 }
 
 struct flow {
-	struct socket	*so;
-	uint64_t	 sent, rcvd, total;
-	int		 side;
-	bool		 shut, eof;
+	struct socket *so;
+	uint64_t sent, rcvd, total;
+	int side;
+	bool shut, eof;
 };
 
 static void
@@ -64,15 +64,15 @@ flow_recv(struct flow *f)
 			return;
 		}
 		for (long i = 0; i < k; i++) {
-			CHECK_EQ(buf[i], pattern(f->rcvd + (uint64_t)i,
-			    !f->side));
+			CHECK_EQ(buf[i],
+			    pattern(f->rcvd + (uint64_t)i, !f->side));
 		}
 		f->rcvd += (uint64_t)k;
 	}
 }
 
 struct outcome {
-	uint64_t	 when, sent[2], rexmt[2], timeouts[2];
+	uint64_t when, sent[2], rexmt[2], timeouts[2];
 };
 
 static struct outcome
@@ -125,10 +125,15 @@ int
 main(void)
 {
 	struct nic_fault clean = { .delay_ns = 5 * TN_MS };
-	struct nic_fault bad = { .delay_ns = 10 * TN_MS, .loss = 0.01,
-		.reorder = 0.01, .reorder_gap_ns = 3 * TN_MS, .dup = 0.01 };
-	struct nic_fault awful = { .delay_ns = 20 * TN_MS, .loss = 0.1,
-		.jitter_ns = 5 * TN_MS, .corrupt = 0.01 };
+	struct nic_fault bad = { .delay_ns = 10 * TN_MS,
+		.loss = 0.01,
+		.reorder = 0.01,
+		.reorder_gap_ns = 3 * TN_MS,
+		.dup = 0.01 };
+	struct nic_fault awful = { .delay_ns = 20 * TN_MS,
+		.loss = 0.1,
+		.jitter_ns = 5 * TN_MS,
+		.corrupt = 0.01 };
 	struct outcome a, b;
 
 	(void)transfer(1, ~0u, 1500, &clean, 10 << 20, NULL);
@@ -139,8 +144,7 @@ main(void)
 	(void)transfer(4, ~0u, 1500, &bad, 10 << 20, NULL);
 	(void)transfer(5, 0, 1500, &bad, 2 << 20, "net.inet.tcp.sack");
 	(void)transfer(6, 0, 1500, &bad, 2 << 20, "net.inet.tcp.timestamps");
-	(void)transfer(7, 0, 1500, &bad, 1 << 20,
-	    "net.inet.tcp.window_scaling");
+	(void)transfer(7, 0, 1500, &bad, 1 << 20, "net.inet.tcp.window_scaling");
 	(void)transfer(8, 0, 9000, &bad, 4 << 20, "net.inet.tcp.cc");
 	(void)transfer(9, 0, 576, &awful, 256 << 10, NULL);
 	return 0;
