@@ -5,13 +5,18 @@ owner calls run(now). With *virtual_time* only the second exists, and time
 moves only by run().
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import Any, Final
 
 from bsdcore._ffi import check, ffi, lib
 from bsdcore.sockets import Socket, address, new_handle
 from bsdcore.sysctl import Sysctl
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["Stack"]
 
@@ -68,7 +73,7 @@ class Stack:
         if getattr(sys, "_is_gil_enabled", lambda: True)():
             self.sysctl["kern.ipc.handoff"] = HANDOFF_NS
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> Stack:
         return self
 
     def __exit__(self, *exc: object) -> None:
