@@ -33,6 +33,7 @@ static const struct flagopt ip_flagopts[] = {
 	{ IP_RECVORIGDSTADDR, INP_RECVORIGDST },
 	{ IP_MULTICAST_LOOP, INP_MLOOP },
 	{ IP_MULTICAST_ALL, INP_MCASTALL },
+	{ IP_BIND_ADDRESS_NO_PORT, INP_NOPORT },
 };
 
 static const struct flagopt ip6_flagopts[] = {

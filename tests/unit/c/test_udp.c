@@ -76,6 +76,33 @@ TEST(connected_filter)
 	is_free(s);
 }
 
+TEST(connect_again)
+{
+	struct testif *ti;
+	struct stack *s = is_new(&ti);
+	struct socket *a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	union inaddr net0 = ls_ip("10.0.0.1");
+	uint16_t port;
+
+	CHECK_EQ(is_connect(a, "127.0.0.1", 7001), 0);
+	port = is_port(a);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 7001), 0);
+	CHECK_EQ(is_port(a), port);
+	CHECK(in_eq(&sotoinpcb(a)->inp_laddr, &net0));
+	CHECK_EQ(is_connect(a, "192.0.2.1", 7001), ENETUNREACH);
+	CHECK(!in_pcbconnected(sotoinpcb(a)));
+	soclose(a);
+	/* an address without a port yet (IP_BIND_ADDRESS_NO_PORT) */
+	a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	CHECK_EQ(is_setint(a, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1), 0);
+	CHECK_EQ(is_bind(a, "10.0.0.1", 0), 0);
+	CHECK_EQ(is_port(a), 0);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 7001), 0);
+	CHECK(is_port(a) != 0);
+	soclose(a);
+	is_free(s);
+}
+
 TEST(refused)
 {
 	struct testif *ti;
@@ -478,7 +505,7 @@ TEST(ipv6_loopback)
 	is_free(s);
 }
 
-TESTS(RUN(loopback_echo), RUN(connected_filter), RUN(refused), RUN(wire_out),
-    RUN(fragments_out), RUN(hostile), RUN(bounded), RUN(control_messages),
-    RUN(broadcast), RUN(multicast), RUN(source_filter), RUN(segments),
-    RUN(ipv6_loopback))
+TESTS(RUN(loopback_echo), RUN(connected_filter), RUN(connect_again),
+    RUN(refused), RUN(wire_out), RUN(fragments_out), RUN(hostile), RUN(bounded),
+    RUN(control_messages), RUN(broadcast), RUN(multicast), RUN(source_filter),
+    RUN(segments), RUN(ipv6_loopback))
