@@ -120,6 +120,35 @@ TEST(refused)
 	is_free(s);
 }
 
+/* A gateway that speaks for another address refuses in its name. */
+TEST(refuse_for_another)
+{
+	struct testif *ti;
+	struct stack *s = is_new(&ti);
+	struct socket *a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	const uint8_t *b;
+
+	a->so_options |= SOO_ANYIP;
+	ti->ti_if.if_flags |= IFF_ANYIP_;
+	CHECK_EQ(is_bind(a, "192.0.2.9", 53), 0);
+	udp_unreach(sotoinpcb(a)); /* to nobody yet */
+	CHECK_EQ(ti->ti_nout, 0);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 777), 0);
+	udp_unreach(sotoinpcb(a));
+	CHECK_EQ(ti->ti_nout, 1);
+	b = ti->ti_out[0]->op_data;
+	CHECK_EQ(be32get(b + 12), 0xc0000209);
+	CHECK_EQ(be32get(b + 16), 0x0a000002);
+	CHECK_EQ(b[20], ICMP_UNREACH);
+	CHECK_EQ(b[21], ICMP_UNREACH_PORT);
+	CHECK_EQ(be32get(b + 28 + 12), 0x0a000002);
+	CHECK_EQ(be32get(b + 28 + 16), 0xc0000209);
+	CHECK_EQ(be16get(b + 28 + 20), 777);
+	CHECK_EQ(be16get(b + 28 + 22), 53);
+	soclose(a);
+	is_free(s);
+}
+
 TEST(wire_out)
 {
 	struct testif *ti;
@@ -506,6 +535,6 @@ TEST(ipv6_loopback)
 }
 
 TESTS(RUN(loopback_echo), RUN(connected_filter), RUN(connect_again),
-    RUN(refused), RUN(wire_out), RUN(fragments_out), RUN(hostile), RUN(bounded),
-    RUN(control_messages), RUN(broadcast), RUN(multicast), RUN(source_filter),
-    RUN(segments), RUN(ipv6_loopback))
+    RUN(refused), RUN(refuse_for_another), RUN(wire_out), RUN(fragments_out),
+    RUN(hostile), RUN(bounded), RUN(control_messages), RUN(broadcast),
+    RUN(multicast), RUN(source_filter), RUN(segments), RUN(ipv6_loopback))
