@@ -65,6 +65,7 @@ struct inpcb {
 #define INP_MCASTALL 0x400000 /* groups somebody else joined too; default on */
 #define INP_DONTFRAG6 0x800000
 #define INP_NOPORT 0x1000000 /* IP_BIND_ADDRESS_NO_PORT */
+#define INP_RECVPATHMTU6 0x2000000
 
 LIST_HEAD(inpcbhead, inpcb);
 
