@@ -68,8 +68,7 @@ packet_ring_open(int fd, struct packet_ring **out)
 	}
 	if (setsockopt(fd, SOL_PACKET, PACKET_VERSION, &version,
 		sizeof(version)) != 0 ||
-	    setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &req, sizeof(req)) !=
-		0) {
+	    setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &req, sizeof(req)) != 0) {
 		error = -errno;
 		free(pr);
 		return error;

@@ -214,8 +214,7 @@ pool_reclaim(struct nic_pool *np, uint64_t need)
 		struct pool_class *c = &np->np_class[i];
 
 		class_collect(c);
-		while (np->np_bytes + need > np->np_limit &&
-		    c->c_local != NULL) {
+		while (np->np_bytes + need > np->np_limit && c->c_local != NULL) {
 			struct block *b = c->c_local;
 
 			c->c_local = b->b_next;
@@ -291,10 +290,9 @@ pool_alloc(struct pkt_pool *pool, uint32_t size, uint32_t headroom)
 		size = headroom;
 	}
 	while (class < POOL_NCLASS && class_size[class] < size) {
-		class ++;
+		class++;
 	}
-	b = block_get(np, class,
-	    class < POOL_NCLASS ? class_size[class] : size);
+	b = block_get(np, class, class < POOL_NCLASS ? class_size[class] : size);
 	if (b == NULL) {
 		return NULL;
 	}

@@ -39,13 +39,14 @@
 #define APK_RXBATCH 32	      /* frames a recvmmsg may bring */
 #define APK_IOVMAX 1024	      /* of one sendmmsg, and of one message */
 #define APK_BUFSIZE (8 << 20) /* socket buffers: some 100 super-frames */
-#define APK_STATS_EVERY 4096  /* packets between looks at the kernel's drops */
+#define APK_STATS_EVERY 256   /* packets between looks at the kernel's drops */
 
 struct apk {
 	struct port a_port;
 	int a_fd, a_ctl, a_ifindex;
 	bool a_promisc;
 	bool a_extra; /* pt_mac is not the interface's own */
+	bool a_dry;   /* the last burst took all there was */
 	uint32_t a_batch, a_since;
 	struct packet_ring *a_ring; /* or NULL */
 	struct ladder a_ladder[APK_RXBATCH];
@@ -73,8 +74,7 @@ apk_kernel_drops(struct apk *a, uint32_t packets)
 		return;
 	}
 	a->a_since = 0;
-	if (getsockopt(a->a_fd, SOL_PACKET, PACKET_STATISTICS, &st, &len) ==
-	    0) {
+	if (getsockopt(a->a_fd, SOL_PACKET, PACKET_STATISTICS, &st, &len) == 0) {
 		stat_add(&a->a_port.pt_stats.ps_rxdrops, st.tp_drops);
 	}
 }
@@ -171,6 +171,12 @@ apk_rx(struct port *pt, struct pkt **v, int n, uint64_t now)
 	struct apk *a = CONTAINER_OF(pt, struct apk, a_port);
 	int k = 0, r = 1;
 
+	if (a->a_dry) {
+		/* Nothing, without a system call: callers ask until they are
+		 * told so, and the fd says what has come since. */
+		a->a_dry = false;
+		return 0;
+	}
 	if (a->a_ring != NULL) {
 		k = packet_ring_rx(a->a_ring, pt, v, n, now);
 	} else {
@@ -186,11 +192,12 @@ apk_rx(struct port *pt, struct pkt **v, int n, uint64_t now)
 		}
 	}
 	apk_kernel_drops(a, (uint32_t)k);
+	a->a_dry = k > 0 && (r == 0 || r == -EAGAIN);
 	/* ENETDOWN is told once; the carrier is asked for separately. */
-	return k > 0 || r >= 0 || r == -EAGAIN || r == -EINTR ||
-		r == -ENETDOWN ?
-	    k :
-	    r;
+	if (r == -EAGAIN || r == -EINTR || r == -ENETDOWN) {
+		r = 0;
+	}
+	return k > 0 || r > 0 ? k : r;
 }
 
 /* Message i: a header and the packet's buffers. Returns iovecs used or -1. */
@@ -407,6 +414,17 @@ apk_set_mac(struct apk *a, const uint8_t *mac)
 	return apk_filter(a);
 }
 
+/* The interface is the host's and stays as it is: we may only send less than
+ * it carries. */
+static int
+apk_check_mtu(struct apk *a, uint32_t mtu)
+{
+	uint32_t most;
+	int error = ifreq_mtu(a->a_ctl, a->a_port.pt_name, &most);
+
+	return error != 0 ? error : mtu <= most ? 0 : -EMSGSIZE;
+}
+
 static int
 apk_ctl(struct port *pt, int cmd, void *arg)
 {
@@ -416,8 +434,7 @@ apk_ctl(struct port *pt, int cmd, void *arg)
 	case PORT_CTL_LINK:
 		return ifreq_running(a->a_ctl, pt->pt_name, arg);
 	case PORT_CTL_MTU:
-		return ifreq_set_mtu(a->a_ctl, pt->pt_name,
-		    *(const uint32_t *)arg);
+		return apk_check_mtu(a, *(const uint32_t *)arg);
 	case PORT_CTL_PROMISC:
 		return apk_set_promisc(a, *(const int *)arg != 0);
 	case PORT_CTL_MCAST_ADD:
@@ -509,8 +526,7 @@ apk_interface(struct apk *a, const char *ifname)
 	if (error == 0) {
 		error = ifreq_hwaddr(a->a_ctl, ifname, pt->pt_mac, &arptype);
 	}
-	if (error == 0 && arptype != ARPHRD_ETHER &&
-	    arptype != ARPHRD_LOOPBACK) {
+	if (error == 0 && arptype != ARPHRD_ETHER && arptype != ARPHRD_LOOPBACK) {
 		error = -EAFNOSUPPORT; /* no Ethernet header on its frames */
 	}
 	pt->pt_mtu = MIN_OF(pt->pt_mtu, PORT_IPMAX);
@@ -550,8 +566,7 @@ apk_bind(struct apk *a, int fanout_group, int fanout_mode)
 		.sll_protocol = htons(ETH_P_ALL),
 		.sll_ifindex = a->a_ifindex,
 	};
-	int fanout =
-	    (int)((uint32_t)fanout_group | (uint32_t)fanout_mode << 16);
+	int fanout = (int)((uint32_t)fanout_group | (uint32_t)fanout_mode << 16);
 
 	if (bind(a->a_fd, (struct sockaddr *)&sll, sizeof(sll)) != 0) {
 		return -errno;
@@ -622,8 +637,7 @@ nic_af_packet_open(struct pkt_pool *pool, const char *ifname,
 	apk_caps(a, caps_mask);
 	*out = &a->a_port;
 	/* The kernel merges and leaves sums open whatever we think of it. */
-	if ((caps_mask & (PORT_RXCSUM | PORT_LRO)) !=
-	    (PORT_RXCSUM | PORT_LRO)) {
+	if ((caps_mask & (PORT_RXCSUM | PORT_LRO)) != (PORT_RXCSUM | PORT_LRO)) {
 		return nic_capoff_wrap(&a->a_port, caps_mask, out);
 	}
 	return 0;

@@ -38,6 +38,7 @@
 struct tap {
 	struct port t_port;
 	int t_fd, t_ctl;
+	bool t_dry; /* the last burst took all there was */
 	struct ladder t_ladder;
 };
 
@@ -90,6 +91,12 @@ tap_rx(struct port *pt, struct pkt **v, int n, uint64_t now)
 	struct tap *t = CONTAINER_OF(pt, struct tap, t_port);
 	int k = 0;
 
+	if (t->t_dry) {
+		/* Nothing, without a system call: callers ask until they are
+		 * told so, and the fd says what has come since. */
+		t->t_dry = false;
+		return 0;
+	}
 	for (int tries = 0; k < n && tries < PORT_BURST; tries++) {
 		int r = tap_read(t, &v[k], now);
 
@@ -97,6 +104,7 @@ tap_rx(struct port *pt, struct pkt **v, int n, uint64_t now)
 			continue;
 		}
 		if (r < 0) {
+			t->t_dry = k > 0 && r == -EAGAIN;
 			return k > 0 || r == -EAGAIN ? k : r;
 		}
 		k += r;

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import nic
-from bsdcore.stack import IFF_LOOPBACK, IFF_UP, Stack
-
+from bsdcore.stack import IFF_UP, Stack
 from xsock._config import Config, ConfigError
 from xsock._host import Host
 
@@ -36,13 +35,12 @@ class Parts:
         self._capture: Any = None
         self.stack = Stack(config.name)
         try:
-            self._loopback()
             if config.nic.kind != "lo":
                 self._interface()
             self._tune()
             self.host = self._host()
             self.stack.start()
-            for rule in config.forward if self.usernet else ():
+            for rule in config.forward:
                 self._forward(rule)
         except BaseException:
             self.close()
@@ -52,15 +50,6 @@ class Parts:
         raw, pool = port.release()
         self._pools.append(pool)
         self.stack.attach(raw, name)
-
-    def _loopback(self) -> None:
-        self._attach(nic.open_port(self._lo_spec()), "lo0")
-        self.stack.set_flags("lo0", IFF_UP | IFF_LOOPBACK)
-        self.stack.add_address("lo0", "127.0.0.1/8")
-        self.stack.add_address("lo0", "::1/128")
-
-    def _lo_spec(self) -> nic.NicSpec:
-        return self.config.nic if self.config.nic.kind == "lo" else nic.NicSpec.parse("lo")
 
     def _interface(self) -> None:
         config = self.config

@@ -24,10 +24,9 @@ import nic
 from bsdcore._ffi import check, ffi, lib
 from bsdcore.sockets import address
 from bsdcore.stack import IFF_ANYIP, IFF_PROMISC, IFF_UP, Stack
-
 from xsock import original
 
-__all__ = ["ADDRESS", "GATEWAY", "NAMESERVER", "Forward", "Usernet"]
+__all__ = ["ADDRESS", "GATEWAY", "NAMESERVER", "Forward", "Usernet", "check_options"]
 
 ADDRESS: Final = "10.0.2.15/24"
 GATEWAY: Final = "10.0.2.2"
@@ -84,27 +83,35 @@ def host_nameservers(path: str = "/etc/resolv.conf") -> list[str]:
     return found
 
 
+def check_options(spec: nic.NicSpec) -> dict[str, str]:
+    """The options of a usernet specification; ValueError names the wrong one."""
+    options = dict(spec.extra)
+    for key, value in options.items():
+        if key not in OPTIONS:
+            allowed = ", ".join(("mtu", *OPTIONS))
+            raise ValueError(f"usernet: unknown option {key!r}; allowed: {allowed}")
+        if key == "loopback" and value not in ("on", "off"):
+            raise ValueError(f"usernet: loopback={value}: allowed: on, off")
+        if key == "flows" and not (value.isdigit() and int(value) > 0):
+            raise ValueError(f"usernet: flows={value}: a positive number is wanted")
+        if key == "dns":
+            ipaddress.ip_address(value)
+    return options
+
+
 class Usernet:
     """The gateway of one Stack: made with open(), closed with the Stack."""
 
     def __init__(self, stack: Stack, options: dict[str, str]) -> None:
         self.stack = stack
+        self._pool: Any = None
         self.loops_back = options.get("loopback", "on") != "off"
         self._forwarded: set[tuple[str, int]] = set()
 
     @classmethod
     def open(cls, spec: nic.NicSpec) -> tuple["Usernet", nic.Port]:
         """A gateway and the port that leads to it. ValueError for options it does not have."""
-        options = dict(spec.extra)
-        for key, value in options.items():
-            if key not in OPTIONS:
-                raise ValueError(
-                    f"usernet: unknown option {key!r}; allowed: mtu, {', '.join(OPTIONS)}"
-                )
-            if key == "loopback" and value not in ("on", "off"):
-                raise ValueError("usernet: loopback is on or off")
-            if key == "flows" and not value.isdigit():
-                raise ValueError("usernet: flows is a number")
+        options = check_options(spec)
         mtu = spec.mtu or MTU
         near, far = nic.open_pair("rawip", mtu=mtu, queue=QUEUE, threads=True)
         stack = Stack("usernet")
@@ -124,6 +131,7 @@ class Usernet:
 
     def _start(self, options: dict[str, str]) -> None:
         servers = [options["dns"]] if "dns" in options else host_nameservers()
+        rules: list[tuple[str, int, str | None, int]]
         rules = [(NAMESERVER, DNS_PORT, servers[0], DNS_PORT)] if servers else []
         rules.append((NAMESERVER, 0, None, 0))
         rules.append((GATEWAY, 0, "127.0.0.1" if self.loops_back else None, 0))
@@ -167,4 +175,5 @@ class Usernet:
     def close(self) -> None:
         """Reset what is still open and free the gateway."""
         self.stack.close()
-        self._pool.drop()
+        if self._pool is not None:
+            self._pool.drop()

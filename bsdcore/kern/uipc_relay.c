@@ -276,6 +276,10 @@ relay_down(struct relay *r)
 		}
 		(void)PRU(so, rcvd, 0);
 	}
+	if (so->so_rcv.sb_cc > 0 && !r->r_wblocked) {
+		/* The budget ended it; nothing else may come to wake us. */
+		relay_queue(so->so_stack, r);
+	}
 	if (so->so_rcv.sb_cc == 0 && !r->r_fdshut &&
 	    (so->so_rcv.sb_state & SBS_CANTRCVMORE)) {
 		r->r_fdshut = true;

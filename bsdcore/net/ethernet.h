@@ -14,23 +14,23 @@
 #define ETHERTYPE_IPV6 0x86dd
 
 struct ether_header {
-	uint8_t		 ether_dhost[ETHER_ADDR_LEN];
-	uint8_t		 ether_shost[ETHER_ADDR_LEN];
-	uint8_t		 ether_type[2];
+	uint8_t ether_dhost[ETHER_ADDR_LEN];
+	uint8_t ether_shost[ETHER_ADDR_LEN];
+	uint8_t ether_type[2];
 };
 CTASSERT(sizeof(struct ether_header) == ETHER_HDR_LEN);
 
 /* RFC 826, for Ethernet and IPv4. */
 struct ether_arp {
-	uint8_t		 ar_hrd[2];
-	uint8_t		 ar_pro[2];
-	uint8_t		 ar_hln;
-	uint8_t		 ar_pln;
-	uint8_t		 ar_op[2];
-	uint8_t		 arp_sha[ETHER_ADDR_LEN];
-	uint8_t		 arp_spa[4];
-	uint8_t		 arp_tha[ETHER_ADDR_LEN];
-	uint8_t		 arp_tpa[4];
+	uint8_t ar_hrd[2];
+	uint8_t ar_pro[2];
+	uint8_t ar_hln;
+	uint8_t ar_pln;
+	uint8_t ar_op[2];
+	uint8_t arp_sha[ETHER_ADDR_LEN];
+	uint8_t arp_spa[4];
+	uint8_t arp_tha[ETHER_ADDR_LEN];
+	uint8_t arp_tpa[4];
 };
 CTASSERT(sizeof(struct ether_arp) == 28);
 

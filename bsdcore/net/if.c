@@ -12,18 +12,16 @@
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/sysctl.h"
 
-#define LOMTU 65535		/* the longest IP packet */
-#define IPV4_BITS 96		/* bits of the mapped form before IPv4's */
-#define IF_MINMTU 68		/* RFC 791 */
+#define LOMTU 65535  /* the longest IP packet */
+#define IPV4_BITS 96 /* bits of the mapped form before IPv4's */
+#define IF_MINMTU 68 /* RFC 791 */
 #define IF_MAXMTU 65535
 
 /* Groups that every interface is a member of. */
 static const union inaddr if_allhosts4 = {
 	.ia_b = { [10] = 0xff, [11] = 0xff, 224, 0, 0, 1 }
 };
-static const union inaddr if_allnodes6 = {
-	.ia_b = { 0xff, 0x02, [15] = 1 }
-};
+static const union inaddr if_allnodes6 = { .ia_b = { 0xff, 0x02, [15] = 1 } };
 
 /* clang-format off */
 static const struct sysctl_def if_ctl[] = {
@@ -143,7 +141,7 @@ if_fini(struct stack *s)
 	}
 	while ((ifp = TAILQ_FIRST(&ifs->ifs_list)) != NULL) {
 		if (ifp == ifs->ifs_lo && TAILQ_NEXT(ifp, if_link) != NULL) {
-			ifp = TAILQ_NEXT(ifp, if_link);	/* lo0 goes last */
+			ifp = TAILQ_NEXT(ifp, if_link); /* lo0 goes last */
 		}
 		if_detach(ifp);
 	}
@@ -167,8 +165,7 @@ if_autoname(struct stack *s, struct port *pt, char name[IFNAMSIZ_])
 		pt = pt->pt_lower;
 	}
 	do {
-		snprintf(name, IFNAMSIZ_, "%.5s%u", pt->pt_ops->po_name,
-		    unit++);
+		snprintf(name, IFNAMSIZ_, "%.5s%u", pt->pt_ops->po_name, unit++);
 	} while (if_byname(s, name) != NULL);
 }
 
@@ -219,8 +216,7 @@ if_portcaps(struct ifnet *ifp, struct port *pt)
 }
 
 int
-if_attach(struct stack *s, struct port *pt, const char *name,
-    struct ifnet **out)
+if_attach(struct stack *s, struct port *pt, const char *name, struct ifnet **out)
 {
 	char text[IFNAMSIZ_];
 	struct ifnet *ifp;
@@ -323,7 +319,7 @@ if_byindex(struct stack *s, uint32_t index)
 {
 	struct ifnet *ifp;
 
-	TAILQ_FOREACH(ifp, &s->s_if->ifs_list, if_link) {
+	TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
 		if (ifp->if_index == index) {
 			break;
 		}
@@ -336,7 +332,7 @@ if_byname(struct stack *s, const char *name)
 {
 	struct ifnet *ifp;
 
-	TAILQ_FOREACH(ifp, &s->s_if->ifs_list, if_link) {
+	TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
 		if (strcmp(ifp->if_name, name) == 0) {
 			break;
 		}
@@ -406,8 +402,7 @@ ifa_addroute(struct ifaddr *ifa)
 	if (ifa->ifa_plen == 128) {
 		return 0;
 	}
-	error = rt_add(s, &ifa->ifa_addr, ifa->ifa_plen, NULL, ifp, flags,
-	    NULL);
+	error = rt_add(s, &ifa->ifa_addr, ifa->ifa_plen, NULL, ifp, flags, NULL);
 	if (error == EEXIST) {
 		error = rt_add(s, &ifa->ifa_addr, ifa->ifa_plen, NULL, ifp,
 		    flags | RTF_IFSCOPE, NULL);
@@ -420,7 +415,7 @@ ifa_find(const struct ifnet *ifp, const union inaddr *a)
 {
 	struct ifaddr *ifa;
 
-	LIST_FOREACH(ifa, &ifp->if_addrs, ifa_link) {
+	LIST_FOREACH (ifa, &ifp->if_addrs, ifa_link) {
 		if (in_eq(&ifa->ifa_addr, a)) {
 			break;
 		}
@@ -502,9 +497,9 @@ if_deladdr(struct ifnet *ifp, const union inaddr *a)
 		rt_delete(s, a, 128, s->s_if->ifs_lo);
 	}
 	rt_delete(s, a, ifa->ifa_plen, ifp);
-	TAILQ_FOREACH(oifp, &s->s_if->ifs_list, if_link) {
-		LIST_FOREACH(other, &oifp->if_addrs, ifa_link) {
-			ifa_addroute(other);	/* it may share the prefix */
+	TAILQ_FOREACH (oifp, &s->s_if->ifs_list, if_link) {
+		LIST_FOREACH (other, &oifp->if_addrs, ifa_link) {
+			ifa_addroute(other); /* it may share the prefix */
 		}
 	}
 	free(ifa);
@@ -517,7 +512,7 @@ ifa_ifwithaddr(struct stack *s, const union inaddr *a)
 	struct ifnet *ifp;
 	struct ifaddr *ifa;
 
-	TAILQ_FOREACH(ifp, &s->s_if->ifs_list, if_link) {
+	TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
 		ifa = ifa_find(ifp, a);
 		if (ifa != NULL) {
 			return ifa;
@@ -525,7 +520,7 @@ ifa_ifwithaddr(struct stack *s, const union inaddr *a)
 	}
 	/* RFC 1122 3.2.1.3 (g): all of 127/8 is ours. */
 	if (in_is4(a) && in_isloopback(a) && s->s_if->ifs_lo != NULL) {
-		LIST_FOREACH(ifa, &s->s_if->ifs_lo->if_addrs, ifa_link) {
+		LIST_FOREACH (ifa, &s->s_if->ifs_lo->if_addrs, ifa_link) {
 			if (in_is4(&ifa->ifa_addr) &&
 			    in_isloopback(&ifa->ifa_addr)) {
 				return ifa;
@@ -546,7 +541,7 @@ in_broadcast(const struct ifnet *ifp, const union inaddr *a)
 	if (in_isbroadcast4(a)) {
 		return true;
 	}
-	LIST_FOREACH(ifa, &ifp->if_addrs, ifa_link) {
+	LIST_FOREACH (ifa, &ifp->if_addrs, ifa_link) {
 		if (in_eq(&ifa->ifa_broadaddr, a)) {
 			return true;
 		}
@@ -580,8 +575,8 @@ in_matchlen(const union inaddr *a, const union inaddr *b, unsigned plen)
 		n += 8;
 	}
 	if (n < plen) {
-		n += (unsigned)__builtin_clz(
-			 (unsigned)(a->ia_b[n / 8] ^ b->ia_b[n / 8])) -
+		n += (unsigned)__builtin_clz((unsigned)(a->ia_b[n / 8] ^
+			 b->ia_b[n / 8])) -
 		    24;
 	}
 	return u32min(n, plen);
@@ -616,7 +611,7 @@ ifa_forsource(struct ifnet *ifp, const union inaddr *dst)
 	struct ifaddr *ifa, *best = NULL;
 	bool v4 = in_is4(dst);
 
-	LIST_FOREACH(ifa, &ifp->if_addrs, ifa_link) {
+	LIST_FOREACH (ifa, &ifp->if_addrs, ifa_link) {
 		if (in_is4(&ifa->ifa_addr) == v4 &&
 		    !(ifa->ifa_flags & (IFA_TENTATIVE | IFA_DUPLICATED)) &&
 		    ifa_better(ifa, best, dst)) {
@@ -631,7 +626,7 @@ ifma_find(const struct ifnet *ifp, const union inaddr *group)
 {
 	struct ifmulti *ifma;
 
-	LIST_FOREACH(ifma, &ifp->if_multi, ifma_link) {
+	LIST_FOREACH (ifma, &ifp->if_multi, ifma_link) {
 		if (in_eq(&ifma->ifma_addr, group)) {
 			break;
 		}
@@ -675,7 +670,7 @@ if_multishared(const struct ifnet *ifp, const struct ifmulti *than)
 	const struct ifmulti *ifma;
 
 	ether_mapmulti(&than->ifma_addr, mac);
-	LIST_FOREACH(ifma, &ifp->if_multi, ifma_link) {
+	LIST_FOREACH (ifma, &ifp->if_multi, ifma_link) {
 		ether_mapmulti(&ifma->ifma_addr, other);
 		if (ifma != than && ether_eq(mac, other)) {
 			return true;

@@ -14,54 +14,54 @@ struct rtentry;
 
 struct ifaddr {
 	LIST_ENTRY(ifaddr) ifa_link;
-	union inaddr	 ifa_addr;
-	union inaddr	 ifa_broadaddr;	/* IPv4 directed broadcast, else any */
-	uint8_t		 ifa_plen;	/* bits of the 128-bit mapped form: IPv4 /24 is 120 */
-	uint8_t		 ifa_flags;	/* IFA_* */
-	struct ifnet	*ifa_ifp;
+	union inaddr ifa_addr;
+	union inaddr ifa_broadaddr; /* IPv4 directed broadcast, else any */
+	uint8_t ifa_plen; /* bits of the 128-bit mapped form: IPv4 /24 is 120 */
+	uint8_t ifa_flags; /* IFA_* */
+	struct ifnet *ifa_ifp;
 };
 #define IFA_TENTATIVE 0x1
 #define IFA_DUPLICATED 0x2
 
 struct ifmulti {
 	LIST_ENTRY(ifmulti) ifma_link;
-	union inaddr	 ifma_addr;
-	uint32_t	 ifma_refs;
+	union inaddr ifma_addr;
+	uint32_t ifma_refs;
 };
 
 /* if_flags */
 #define IFF_UP_ 0x1
 #define IFF_LOOPBACK_ 0x2
 #define IFF_BROADCAST_ 0x4
-#define IFF_PROMISC_ 0x8	/* takes frames for any link address (gateway) */
-#define IFF_ANYIP_ 0x10		/* takes packets for any IP address (gateway) */
+#define IFF_PROMISC_ 0x8 /* takes frames for any link address (gateway) */
+#define IFF_ANYIP_ 0x10	 /* takes packets for any IP address (gateway) */
 #define IFF_NOARP_ 0x20
 
 #define IFNAMSIZ_ 16
 
 struct ifnet {
 	TAILQ_ENTRY(ifnet) if_link;
-	struct stack	*if_stack;
-	struct port	*if_port;	/* NULL: lo0 */
-	char		 if_name[IFNAMSIZ_];
-	uint32_t	 if_index;	/* from 1 */
-	uint32_t	 if_flags;
-	uint32_t	 if_mtu;
-	uint32_t	 if_gsomax;	/* longest IP packet to hand down as one, 0: no TSO */
-	uint32_t	 if_caps;	/* PORT_* of the port; lo0: all */
-	uint8_t		 if_lladdr[6];
-	uint8_t		 if_hdrlen;	/* 14 or 0 */
+	struct stack *if_stack;
+	struct port *if_port; /* NULL: lo0 */
+	char if_name[IFNAMSIZ_];
+	uint32_t if_index; /* from 1 */
+	uint32_t if_flags;
+	uint32_t if_mtu;
+	uint32_t if_gsomax; /* longest IP packet to hand down as one, 0: no TSO */
+	uint32_t if_caps;   /* PORT_* of the port; lo0: all */
+	uint8_t if_lladdr[6];
+	uint8_t if_hdrlen; /* 14 or 0 */
 	LIST_HEAD(, ifaddr) if_addrs;
 	LIST_HEAD(, ifmulti) if_multi;
 	/* Takes an IP packet and the next hop; consumes m. errno or 0;
 	 * ENOBUFS when the queue is full. */
-	int		(*if_output)(struct ifnet *, struct mbuf *m,
-			    const union inaddr *gw, struct rtentry *rt);
-	struct mbufq	 if_snd;	/* frames for the port, or lo0's packets on their way up */
-	uint32_t	 if_sndmax;
-	bool		 if_txblocked;	/* the port took less than offered */
-	struct pkt	**if_txv;	/* burst not taken yet */
-	uint32_t	 if_txn;
+	int (*if_output)(struct ifnet *, struct mbuf *m, const union inaddr *gw,
+	    struct rtentry *rt);
+	struct mbufq if_snd; /* frames for the port, or lo0's packets on their way up */
+	uint32_t if_sndmax;
+	bool if_txblocked;   /* the port took less than offered */
+	struct pkt **if_txv; /* burst not taken yet */
+	uint32_t if_txn;
 	struct {
 		uint64_t ipackets, ibytes, ierrors, iqdrops, noproto;
 		uint64_t opackets, obytes, oerrors, oqdrops, collisions;
@@ -82,16 +82,17 @@ struct ifstat {
 
 struct ifnet_state {
 	TAILQ_HEAD(, ifnet) ifs_list;
-	TAILQ_HEAD(, ifnet) ifs_dead;	/* detached; packets may still name them */
-	struct ifnet	*ifs_lo;
-	uint32_t	 ifs_next;
-	struct arp_state *ifs_arp;	/* netinet/if_ether.c */
-	int64_t		 ifs_burst;	/* net.link.burst: packets per input round */
-	int64_t		 ifs_sndmax;	/* net.link.ifqmaxlen */
-	struct ifstat	 ifs_stat;
+	TAILQ_HEAD(, ifnet)
+	ifs_dead; /* detached; packets may still name them */
+	struct ifnet *ifs_lo;
+	uint32_t ifs_next;
+	struct arp_state *ifs_arp; /* netinet/if_ether.c */
+	int64_t ifs_burst;	   /* net.link.burst: packets per input round */
+	int64_t ifs_sndmax;	   /* net.link.ifqmaxlen */
+	struct ifstat ifs_stat;
 };
 
-int if_init(struct stack *s);		/* makes lo0, 127.0.0.1/8 and ::1/128 */
+int if_init(struct stack *s); /* makes lo0, 127.0.0.1/8 and ::1/128 */
 void if_fini(struct stack *s);
 /* name NULL: "<port kind><n>", e.g. en0. own: close the port with us. */
 int if_attach(struct stack *s, struct port *pt, const char *name,
@@ -117,11 +118,11 @@ bool if_hasmulti(const struct ifnet *ifp, const union inaddr *group);
 
 /* if_port.c: bursts from and to the port. true: more may be there. */
 bool if_input_poll(struct ifnet *ifp);
-void if_start(struct ifnet *ifp);	/* push if_snd down; not while if_txblocked */
-void if_restart(struct ifnet *ifp);	/* the port may have room again */
-int if_enqueue(struct ifnet *ifp, struct mbuf *frame);	/* consumes; ENOBUFS */
+void if_start(struct ifnet *ifp); /* push if_snd down; not while if_txblocked */
+void if_restart(struct ifnet *ifp); /* the port may have room again */
+int if_enqueue(struct ifnet *ifp, struct mbuf *frame); /* consumes; ENOBUFS */
 /* All interfaces: used by stack_leave and netisr. */
-void if_flush(struct stack *s);		/* lo0's queue up, every if_snd down */
+void if_flush(struct stack *s); /* lo0's queue up, every if_snd down */
 bool if_poll_all(struct stack *s);
 /* When ifp wants to be run: its port's time, its queue, or a retry. */
 uint64_t if_poll_at(struct ifnet *ifp);
@@ -145,10 +146,10 @@ void arp_ifdetach(struct ifnet *ifp);
 int arp_setstatic(struct ifnet *ifp, const union inaddr *a,
     const uint8_t mac[6]);
 struct arp_entry {
-	union inaddr	 ae_addr;
-	uint8_t		 ae_mac[6];
-	int		 ae_state;	/* of struct bsd_arpinfo */
-	struct ifnet	*ae_ifp;
+	union inaddr ae_addr;
+	uint8_t ae_mac[6];
+	int ae_state; /* of struct bsd_arpinfo */
+	struct ifnet *ae_ifp;
 };
 /* fn answers false to stop. */
 void arp_walk(struct stack *s, bool (*fn)(const struct arp_entry *, void *),

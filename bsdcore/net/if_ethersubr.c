@@ -38,7 +38,7 @@ ether_member(const struct ifnet *ifp, const uint8_t dst[ETHER_ADDR_LEN])
 	if (ether_eq(dst, allhosts) || ether_eq(dst, allnodes)) {
 		return true;
 	}
-	LIST_FOREACH(ifma, &ifp->if_multi, ifma_link) {
+	LIST_FOREACH (ifma, &ifp->if_multi, ifma_link) {
 		ether_mapmulti(&ifma->ifma_addr, mac);
 		if (ether_eq(dst, mac)) {
 			return true;
@@ -110,7 +110,7 @@ ether_input(struct ifnet *ifp, struct mbuf *m)
 	}
 	type = be16get(eh->ether_type);
 	if (type == ETHERTYPE_ARP) {
-		arp_input(ifp, m);	/* looks at the link header too */
+		arp_input(ifp, m); /* looks at the link header too */
 		return;
 	}
 	m->m_data += ETHER_HDR_LEN;

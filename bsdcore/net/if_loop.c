@@ -44,7 +44,7 @@ looutput(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
 		h->seg_count = h->len / h->tso_segsz + 1;
 	}
 	h->csum_flags = CSUM_DATA_VALID | CSUM_IP_VALID;
-	h->rcvif = ifp;		/* of a multicast copy: where it was sent */
+	h->rcvif = ifp; /* of a multicast copy: where it was sent */
 	h->tstamp = s->s_now;
 	h->l3off = 0;
 	m->m_flags |= M_LOOP;

@@ -52,8 +52,8 @@ if_rxmeta(struct ifnet *ifp, struct mbuf *m, const struct pkt *pk)
 		uint32_t hdr = u32max(pk->p_hdrlen, l2 + 40);
 
 		if (pk->p_pktlen > hdr) {
-			h->seg_count = (pk->p_pktlen - hdr + pk->p_gso_size -
-					   1) /
+			h->seg_count =
+			    (pk->p_pktlen - hdr + pk->p_gso_size - 1) /
 			    pk->p_gso_size;
 		}
 		if (h->csum_flags & CSUM_PARTIAL) {
@@ -274,7 +274,7 @@ if_txburst(struct ifnet *ifp)
 	taken = n > 0 ? (uint32_t)n : 0;
 	ifp->if_txn -= taken;
 	if (ifp->if_txn == 0) {
-		return pt->pt_npend == 0;	/* or it has more of its own */
+		return pt->pt_npend == 0; /* or it has more of its own */
 	}
 	memmove(ifp->if_txv, ifp->if_txv + taken,
 	    ifp->if_txn * sizeof(struct pkt *));
@@ -386,7 +386,7 @@ if_flush(struct stack *s)
 	if (lo != NULL && lo->if_snd.mq_head != NULL) {
 		if_flush_lo(s, LO_BUDGET);
 	}
-	TAILQ_FOREACH(ifp, &s->s_if->ifs_list, if_link) {
+	TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
 		if (ifp->if_port != NULL && !ifp->if_txblocked &&
 		    ifp->if_snd.mq_head != NULL) {
 			if_start(ifp);

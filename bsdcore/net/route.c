@@ -11,9 +11,9 @@
 #include "bsdcore/sys/callout.h"
 #include "bsdcore/sys/sysctl.h"
 
-#define IPV4_PREFIX 96		/* bits of ::ffff:0:0/96 */
-#define IPV4_MINMTU 68		/* RFC 791 */
-#define IPV6_MINMTU 1280	/* RFC 8200 */
+#define IPV4_PREFIX 96	 /* bits of ::ffff:0:0/96 */
+#define IPV4_MINMTU 68	 /* RFC 791 */
+#define IPV6_MINMTU 1280 /* RFC 8200 */
 
 struct rtstat {
 	uint64_t rts_lookups, rts_misses, rts_pmtu, rts_redirects, rts_expired;
@@ -21,16 +21,16 @@ struct rtstat {
 };
 
 struct route_state {
-	struct trie	 rs_trie;
-	uint32_t	 rs_gen;
-	uint32_t	 rs_ntimed;
+	struct trie rs_trie;
+	uint32_t rs_gen;
+	uint32_t rs_ntimed;
 	LIST_HEAD(, rtentry) rs_timed;
-	struct callout	 rs_callout;
-	int64_t		 rs_pmtuexpire;
-	int64_t		 rs_minpmtu;
-	int64_t		 rs_redirexpire;
-	int64_t		 rs_maxdyn;
-	struct rtstat	 rs_stat;
+	struct callout rs_callout;
+	int64_t rs_pmtuexpire;
+	int64_t rs_minpmtu;
+	int64_t rs_redirexpire;
+	int64_t rs_maxdyn;
+	struct rtstat rs_stat;
 };
 
 /* clang-format off */
@@ -261,8 +261,7 @@ route_expire(struct stack *s, void *arg)
 static struct ifnet *
 rt_gwif(struct stack *s, const union inaddr *gw, struct ifnet *ifp)
 {
-	struct rtentry *rt =
-	    rt_lookup(s, gw, ifp != NULL ? ifp->if_index : 0);
+	struct rtentry *rt = rt_lookup(s, gw, ifp != NULL ? ifp->if_index : 0);
 
 	if (rt == NULL ||
 	    (rt->rt_flags &
@@ -361,8 +360,7 @@ rt_delete(struct stack *s, const union inaddr *dst, unsigned plen,
 		return EINVAL;
 	}
 	n = trie_find(&rs->rs_trie, dst, plen);
-	for (rt = n != NULL ? n->tn_value : NULL; rt != NULL;
-	    rt = rt->rt_next) {
+	for (rt = n != NULL ? n->tn_value : NULL; rt != NULL; rt = rt->rt_next) {
 		if (ifp == NULL || rt->rt_ifp == ifp) {
 			rt->rt_refs++;
 			rt_unlink(rs, n, rt);
@@ -507,7 +505,7 @@ rt_setpmtu(struct stack *s, const union inaddr *dst, uint32_t mtu)
 		mtu = u32max(mtu, (uint32_t)rs->rs_minpmtu);
 	}
 	if (mtu > rt_getmtu(rt) || mtu >= rt->rt_ifp->if_mtu) {
-		return;		/* never raised before it expires */
+		return; /* never raised before it expires */
 	}
 	if (!(rt->rt_flags & RTF_HOST)) {
 		rt = rt_hostroute(s, dst, rt,
@@ -547,7 +545,7 @@ rt_redirect(struct stack *s, const union inaddr *dst, const union inaddr *gw,
 	} else if (!(rt->rt_flags & RTF_HOST)) {
 		rt = rt_hostroute(s, dst, rt, gw);
 	} else {
-		rt = NULL;	/* a static host route stays as it is */
+		rt = NULL; /* a static host route stays as it is */
 	}
 	if (rt == NULL) {
 		rs->rs_stat.rts_badredirect++;

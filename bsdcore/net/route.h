@@ -12,33 +12,33 @@
 #define RTF_UP 0x1
 #define RTF_GATEWAY 0x2
 #define RTF_HOST 0x4
-#define RTF_REJECT 0x8		/* EHOSTUNREACH */
+#define RTF_REJECT 0x8 /* EHOSTUNREACH */
 #define RTF_BLACKHOLE 0x1000
-#define RTF_DYNAMIC 0x10	/* made by a redirect or PMTU discovery */
+#define RTF_DYNAMIC 0x10 /* made by a redirect or PMTU discovery */
 #define RTF_STATIC 0x800
 #define RTF_LOCAL 0x200000
-#define RTF_IFSCOPE 0x1000000	/* only for lookups scoped to rt_ifp */
+#define RTF_IFSCOPE 0x1000000 /* only for lookups scoped to rt_ifp */
 
 struct rtentry {
-	union inaddr	 rt_dst;
-	uint8_t		 rt_plen;	/* bits of the mapped form */
-	uint32_t	 rt_flags;
-	uint32_t	 rt_refs;
-	union inaddr	 rt_gateway;	/* RTF_GATEWAY only */
-	struct ifnet	*rt_ifp;
-	uint32_t	 rt_mtu;	/* 0: the interface's */
-	uint64_t	 rt_expire;	/* ns, 0 never; for RTF_DYNAMIC */
-	uint64_t	 rt_use;
-	struct rtentry	*rt_next;	/* same prefix, other scope */
-	LIST_ENTRY(rtentry) rt_timed;	/* those with rt_expire */
+	union inaddr rt_dst;
+	uint8_t rt_plen; /* bits of the mapped form */
+	uint32_t rt_flags;
+	uint32_t rt_refs;
+	union inaddr rt_gateway; /* RTF_GATEWAY only */
+	struct ifnet *rt_ifp;
+	uint32_t rt_mtu;    /* 0: the interface's */
+	uint64_t rt_expire; /* ns, 0 never; for RTF_DYNAMIC */
+	uint64_t rt_use;
+	struct rtentry *rt_next;      /* same prefix, other scope */
+	LIST_ENTRY(rtentry) rt_timed; /* those with rt_expire */
 };
 
 /* A cached lookup, kept by pcbs. */
 struct route {
-	struct rtentry	*ro_rt;
-	union inaddr	 ro_dst;
-	uint32_t	 ro_gen;
-	uint32_t	 ro_scope;
+	struct rtentry *ro_rt;
+	union inaddr ro_dst;
+	uint32_t ro_gen;
+	uint32_t ro_scope;
 };
 
 int route_init(struct stack *s);
@@ -47,9 +47,9 @@ void route_fini(struct stack *s);
  * more) are understood as well. gw NULL: on-link. ifp NULL: the gateway's. */
 int rt_add(struct stack *s, const union inaddr *dst, unsigned plen,
     const union inaddr *gw, struct ifnet *ifp, uint32_t flags,
-    struct rtentry **out);	/* EEXIST, ENETUNREACH: gateway not on-link */
+    struct rtentry **out); /* EEXIST, ENETUNREACH: gateway not on-link */
 int rt_delete(struct stack *s, const union inaddr *dst, unsigned plen,
-    struct ifnet *ifp);		/* ESRCH */
+    struct ifnet *ifp); /* ESRCH */
 void rt_ifdetach(struct ifnet *ifp);
 /* Longest prefix; scope 0: unscoped routes only, else scoped to that ifindex
  * first and unscoped ones out of the same interface next. NULL: none.

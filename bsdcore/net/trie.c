@@ -188,8 +188,7 @@ trie_find(const struct trie *t, const union inaddr *a, unsigned plen)
 
 	trie_key(key, a, plen);
 	n = trie_descend(t, key, plen);
-	return n != NULL && n->tn_plen == plen && n->tn_value != NULL ? n :
-									NULL;
+	return n != NULL && n->tn_plen == plen && n->tn_value != NULL ? n : NULL;
 }
 
 struct trie_node *

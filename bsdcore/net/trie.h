@@ -15,14 +15,14 @@
 struct trie_node {
 	struct trie_node *tn_child[2];
 	struct trie_node *tn_parent;
-	uint64_t	 tn_key[2];
-	void		*tn_value;	/* NULL: a fork */
-	uint8_t		 tn_plen;	/* 0..128 */
+	uint64_t tn_key[2];
+	void *tn_value;	 /* NULL: a fork */
+	uint8_t tn_plen; /* 0..128 */
 };
 
 struct trie {
 	struct trie_node *tr_root;
-	uint32_t	 tr_nodes;
+	uint32_t tr_nodes;
 };
 
 /* Frees the nodes; values are the caller's. */

@@ -25,24 +25,29 @@
 #include "bsdcore/sys/sysctl.h"
 
 #define ARP_HASH 256u
-#define ARP_RETRY NSEC_PER_SEC		/* RFC 1122 2.3.2.1: at most 1 a second */
-#define ARP_DEFEND (10 * NSEC_PER_SEC)	/* RFC 5227 DEFEND_INTERVAL */
+#define ARP_RETRY NSEC_PER_SEC /* RFC 1122 2.3.2.1: at most 1 a second */
+#define ARP_DEFEND (10 * NSEC_PER_SEC) /* RFC 5227 DEFEND_INTERVAL */
 
-enum lle_state { LLE_INCOMPLETE, LLE_REACHABLE, LLE_REFRESH, LLE_DOWN,
-	LLE_PERMANENT };
+enum lle_state {
+	LLE_INCOMPLETE,
+	LLE_REACHABLE,
+	LLE_REFRESH,
+	LLE_DOWN,
+	LLE_PERMANENT
+};
 
 struct llentry {
 	LIST_ENTRY(llentry) lle_link;
-	struct ifnet	*lle_ifp;
-	union inaddr	 lle_addr;
-	uint8_t		 lle_mac[ETHER_ADDR_LEN];
-	enum lle_state	 lle_state;
-	uint32_t	 lle_asked;	/* requests since the last answer */
-	uint64_t	 lle_used;	/* last packet sent to it */
-	uint64_t	 lle_confirmed;	/* last heard of */
-	uint64_t	 lle_until;	/* LLE_DOWN: when it may be asked again */
-	struct callout	 lle_timer;
-	struct mbufq	 lle_hold;
+	struct ifnet *lle_ifp;
+	union inaddr lle_addr;
+	uint8_t lle_mac[ETHER_ADDR_LEN];
+	enum lle_state lle_state;
+	uint32_t lle_asked;	/* requests since the last answer */
+	uint64_t lle_used;	/* last packet sent to it */
+	uint64_t lle_confirmed; /* last heard of */
+	uint64_t lle_until;	/* LLE_DOWN: when it may be asked again */
+	struct callout lle_timer;
+	struct mbufq lle_hold;
 };
 
 struct arpstat {
@@ -56,12 +61,12 @@ struct arpstat {
 
 struct arp_state {
 	LIST_HEAD(lle_head, llentry) as_hash[ARP_HASH];
-	struct llentry	*as_last;	/* of the last packet sent */
-	uint32_t	 as_nheld;
-	uint64_t	 as_defended;	/* when, 0 never */
-	int64_t		 as_maxage, as_downtime, as_reachbase, as_unicastlim;
-	int64_t		 as_maxtries, as_maxhold, as_maxholdtotal, as_maxentries;
-	struct arpstat	 as_stat;
+	struct llentry *as_last; /* of the last packet sent */
+	uint32_t as_nheld;
+	uint64_t as_defended; /* when, 0 never */
+	int64_t as_maxage, as_downtime, as_reachbase, as_unicastlim;
+	int64_t as_maxtries, as_maxhold, as_maxholdtotal, as_maxentries;
+	struct arpstat as_stat;
 };
 
 /* clang-format off */
@@ -139,8 +144,7 @@ arp_init(struct stack *s)
 }
 
 static struct lle_head *
-lle_bucket(struct arp_state *as, const struct ifnet *ifp,
-    const union inaddr *a)
+lle_bucket(struct arp_state *as, const struct ifnet *ifp, const union inaddr *a)
 {
 	uint64_t h = (a->ia_q[0] ^ a->ia_q[1]) + ifp->if_index;
 
@@ -158,7 +162,7 @@ lle_lookup(struct ifnet *ifp, const union inaddr *a)
 	if (le != NULL && le->lle_ifp == ifp && in_eq(&le->lle_addr, a)) {
 		return le;
 	}
-	LIST_FOREACH(le, lle_bucket(as, ifp, a), lle_link) {
+	LIST_FOREACH (le, lle_bucket(as, ifp, a), lle_link) {
 		if (le->lle_ifp == ifp && in_eq(&le->lle_addr, a)) {
 			as->as_last = le;
 			break;
@@ -198,11 +202,10 @@ lle_evict(struct arp_state *as)
 	struct llentry *le, *victim = NULL;
 
 	for (unsigned i = 0; i < ARP_HASH; i++) {
-		LIST_FOREACH(le, &as->as_hash[i], lle_link) {
+		LIST_FOREACH (le, &as->as_hash[i], lle_link) {
 			if ((le->lle_state == LLE_REACHABLE ||
 				le->lle_state == LLE_DOWN) &&
-			    (victim == NULL ||
-				le->lle_used < victim->lle_used)) {
+			    (victim == NULL || le->lle_used < victim->lle_used)) {
 				victim = le;
 			}
 		}
@@ -222,8 +225,7 @@ lle_new(struct ifnet *ifp, const union inaddr *a, enum lle_state state)
 	struct arp_state *as = arp_of(ifp);
 	struct llentry *le;
 
-	if (as->as_stat.inuse >= (uint64_t)as->as_maxentries &&
-	    !lle_evict(as)) {
+	if (as->as_stat.inuse >= (uint64_t)as->as_maxentries && !lle_evict(as)) {
 		as->as_stat.tablefull++;
 		return NULL;
 	}
@@ -367,11 +369,10 @@ arp_unreach(struct ifnet *ifp, struct mbuf *m)
 		return;
 	}
 	hlen = (uint32_t)(*mtod(m, uint8_t *) & 0xf) << 2;
-	if (m->m_pkthdr.len >= hlen + 8 &&
-	    (m = m_pullup(m, hlen + 8)) != NULL) {
+	if (m->m_pkthdr.len >= hlen + 8 && (m = m_pullup(m, hlen + 8)) != NULL) {
 		in_pktaddrs(m, &src, &dst);
-		pr = &inetdomain.dom_protosw
-			  [s->s_ip_protox[mtod(m, uint8_t *)[9]]];
+		pr =
+		    &inetdomain.dom_protosw[s->s_ip_protox[mtod(m, uint8_t *)[9]]];
 		cp.cp_laddr = &src;
 		cp.cp_faddr = &dst;
 		cp.cp_th = mtod(m, uint8_t *) + hlen;
@@ -448,7 +449,7 @@ static int
 arp_hold(struct arp_state *as, struct llentry *le, struct mbuf *m)
 {
 	if (le->lle_hold.mq_len >= (uint64_t)as->as_maxhold) {
-		m_freem(mbufq_get(&le->lle_hold));	/* the latest counts most */
+		m_freem(mbufq_get(&le->lle_hold)); /* the latest counts most */
 		as->as_nheld--;
 		as->as_stat.holdfull++;
 	} else if (as->as_nheld >= (uint64_t)as->as_maxholdtotal) {
@@ -556,8 +557,7 @@ arp_parse(struct ifnet *ifp, const struct mbuf *m, struct ether_arp *ea)
 		st->badproto++;
 		return false;
 	}
-	if (ether_ismulticast(ea->arp_sha) ||
-	    ether_eq(ea->arp_sha, arp_nobody) ||
+	if (ether_ismulticast(ea->arp_sha) || ether_eq(ea->arp_sha, arp_nobody) ||
 	    ether_eq(ea->arp_sha, ifp->if_lladdr)) {
 		st->badsender++;
 		return false;
@@ -585,7 +585,7 @@ arp_ours(const struct ifnet *ifp, const union inaddr *a)
 {
 	const struct ifaddr *ifa;
 
-	LIST_FOREACH(ifa, &ifp->if_addrs, ifa_link) {
+	LIST_FOREACH (ifa, &ifp->if_addrs, ifa_link) {
 		if (in_eq(&ifa->ifa_addr, a)) {
 			return !(ifa->ifa_flags &
 			    (IFA_TENTATIVE | IFA_DUPLICATED));
@@ -600,7 +600,7 @@ arp_onlink(const struct ifnet *ifp, const union inaddr *a)
 {
 	const struct ifaddr *ifa;
 
-	LIST_FOREACH(ifa, &ifp->if_addrs, ifa_link) {
+	LIST_FOREACH (ifa, &ifp->if_addrs, ifa_link) {
 		uint64_t differ = ntohl(a->ia_w[3] ^ ifa->ifa_addr.ia_w[3]);
 
 		if (in_is4(&ifa->ifa_addr) &&
@@ -655,7 +655,7 @@ arp_input(struct ifnet *ifp, struct mbuf *m)
 	sip = in_map4(v4[0]);
 	tip = in_map4(v4[1]);
 	request = be16get(ea.ar_op) == ARPOP_REQUEST_;
-	probe = v4[0] == 0;	/* RFC 5227 2.1.1 */
+	probe = v4[0] == 0; /* RFC 5227 2.1.1 */
 	if ((!request && be16get(ea.ar_op) != ARPOP_REPLY_) ||
 	    in_ismulticast(&sip) || in_broadcast(ifp, &sip) ||
 	    in_isloopback(&sip) || (probe && !request)) {
@@ -736,7 +736,7 @@ arp_walk(struct stack *s, bool (*fn)(const struct arp_entry *, void *),
 	struct llentry *le;
 
 	for (unsigned i = 0; i < ARP_HASH; i++) {
-		LIST_FOREACH(le, &as->as_hash[i], lle_link) {
+		LIST_FOREACH (le, &as->as_hash[i], lle_link) {
 			struct arp_entry ae = { .ae_addr = le->lle_addr,
 				.ae_state = lle_shown(le),
 				.ae_ifp = le->lle_ifp };

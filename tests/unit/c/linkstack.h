@@ -30,6 +30,7 @@ ls_new(uint64_t mem)
 	CHECK(s->s_mb != NULL);
 	CHECK_EQ(ctl_sysinit(s), 0);
 	CHECK_EQ(callout_sysinit(s), 0);
+	CHECK_EQ(so_init(s), 0);
 	CHECK_EQ(netisr_init(s), 0);
 	CHECK_EQ(if_init(s), 0);
 	CHECK_EQ(domain_init(s), 0);
@@ -46,6 +47,7 @@ ls_free(struct stack *s)
 	domain_fini(s);
 	if_fini(s);
 	netisr_fini(s);
+	so_fini(s);
 	mbpool_reap(s->s_mb);
 	mbpool_stat(s->s_mb, &st);
 	CHECK_EQ(st.mbs_mbufs, 0);

@@ -17,7 +17,7 @@ struct host {
 	struct fake *h_fake;
 	struct stack *h_s;
 	struct ifnet *h_if;
-	int h_seen;	/* frames looked at */
+	int h_seen; /* frames looked at */
 	bool h_closed;
 };
 
@@ -34,7 +34,7 @@ host_new(struct host *h)
 	CHECK_EQ(if_attach(h->h_s, &h->h_fake->fk_port, "en0", &h->h_if), 0);
 	CHECK_EQ(if_addaddr(h->h_if, &a, 24), 0);
 	ls_run(h->h_s, h->h_s->s_now);
-	CHECK_EQ(h->h_fake->fk_nout, 1);	/* the announcement */
+	CHECK_EQ(h->h_fake->fk_nout, 1); /* the announcement */
 	h->h_seen = 1;
 }
 
@@ -66,8 +66,10 @@ struct arpframe {
 static struct arpframe
 arp(int op, const uint8_t *sha, const char *sip, const char *tip)
 {
-	struct arpframe f = { .ea = { .ar_hrd = { 0, 1 }, .ar_pro = { 8, 0 },
-				  .ar_hln = 6, .ar_pln = 4,
+	struct arpframe f = { .ea = { .ar_hrd = { 0, 1 },
+				  .ar_pro = { 8, 0 },
+				  .ar_hln = 6,
+				  .ar_pln = 4,
 				  .ar_op = { 0, (uint8_t)op } } };
 	union inaddr s = ls_ip(sip), t = ls_ip(tip);
 
@@ -302,8 +304,8 @@ TEST(gateway_answers_for_all_but_the_asker)
 	CHECK_EQ(if_setflags(h.h_if, IFF_PROMISC_ | IFF_ANYIP_, 0), 0);
 	put_arp(&h, 1, peer, "192.168.7.7", "8.8.8.8");
 	expect_arp(&h, 2, peer, "8.8.8.8", "192.168.7.7", peer);
-	put_arp(&h, 1, peer, "192.168.7.7", "192.168.7.7");	/* announces */
-	put_arp(&h, 1, peer, "0.0.0.0", "192.168.7.7");	/* probes */
+	put_arp(&h, 1, peer, "192.168.7.7", "192.168.7.7"); /* announces */
+	put_arp(&h, 1, peer, "0.0.0.0", "192.168.7.7");	    /* probes */
 	put_arp(&h, 1, peer, "192.168.7.7", "224.0.0.1");
 	expect_silence(&h);
 	CHECK_EQ(output(&h, "192.168.7.7", 1), 0);
@@ -317,12 +319,12 @@ TEST(believes_no_stranger)
 	struct arpframe f;
 
 	host_new(&h);
-	put_arp(&h, 2, peer, "10.0.0.9", "10.0.0.1");	/* nobody asked */
+	put_arp(&h, 2, peer, "10.0.0.9", "10.0.0.1"); /* nobody asked */
 	CHECK_EQ(ls_stat(h.h_s, "arp.drop.unsolicited"), 1);
-	put_arp(&h, 1, peer, "10.0.0.9", "10.0.0.8");	/* not for us */
-	put_arp(&h, 1, peer, "192.0.2.9", "10.0.0.1");	/* not a neighbour */
+	put_arp(&h, 1, peer, "10.0.0.9", "10.0.0.8");  /* not for us */
+	put_arp(&h, 1, peer, "192.0.2.9", "10.0.0.1"); /* not a neighbour */
 	CHECK_EQ(ls_stat(h.h_s, "arp.inuse"), 0);
-	h.h_seen++;	/* the answer to the last */
+	h.h_seen++; /* the answer to the last */
 	put_arp(&h, 1, everybody, "10.0.0.9", "10.0.0.1");
 	CHECK_EQ(ls_stat(h.h_s, "ether.drop.badsource"), 1);
 	put_arp(&h, 1, us, "10.0.0.9", "10.0.0.1");
@@ -343,8 +345,15 @@ TEST(believes_no_stranger)
 
 TEST(malformed_arp)
 {
-	static const struct { size_t at; uint8_t value; } bad[] = {
-		{ 15, 6 }, { 16, 9 }, { 18, 8 }, { 18, 0 }, { 19, 16 },
+	static const struct {
+		size_t at;
+		uint8_t value;
+	} bad[] = {
+		{ 15, 6 },
+		{ 16, 9 },
+		{ 18, 8 },
+		{ 18, 0 },
+		{ 19, 16 },
 	};
 	struct host h;
 
@@ -524,7 +533,7 @@ TEST(door)
 	}
 	CHECK_EQ(ls_stat(h.h_s, "ether.drop.short"), 13);
 	put_ether(&h, us, peer, 0x88b5, 60);
-	put_ether(&h, us, peer, 46, 60);	/* a length: 802.3 */
+	put_ether(&h, us, peer, 46, 60); /* a length: 802.3 */
 	CHECK_EQ(ls_stat(h.h_s, "ether.drop.noproto"), 2);
 	put_ether(&h, other, peer, 0x88b5, 60);
 	CHECK_EQ(ls_stat(h.h_s, "ether.drop.notours"), 1);
@@ -559,7 +568,8 @@ TEST(group_addresses)
 {
 	static const uint8_t want4[] = { 1, 0, 0x5e, 0x7f, 0xff, 0xfa };
 	static const uint8_t want6[] = { 0x33, 0x33, 0xff, 1, 2, 3 };
-	union inaddr g4 = ls_ip("239.255.255.250"), g6 = ls_ip("ff02::1:ff01:203");
+	union inaddr g4 = ls_ip("239.255.255.250"),
+		     g6 = ls_ip("ff02::1:ff01:203");
 	uint8_t mac[6];
 
 	ether_mapmulti(&g4, mac);

@@ -17,8 +17,8 @@ host_new(struct host *h, enum port_link link)
 	memset(h, 0, sizeof(*h));
 	h->h_pool = nic_pool_new(1 << 22);
 	h->h_s = ls_new(1 << 24);
-	h->h_fake = fake_open(h->h_pool, link,
-	    PORT_SG | PORT_TXCSUM | PORT_TSO, &h->h_closed);
+	h->h_fake = fake_open(h->h_pool, link, PORT_SG | PORT_TXCSUM | PORT_TSO,
+	    &h->h_closed);
 	h->h_fake->fk_port.pt_gsomax = 65549;
 	CHECK_EQ(if_attach(h->h_s, &h->h_fake->fk_port, NULL, &h->h_if), 0);
 }
@@ -84,10 +84,9 @@ TEST(attaching)
 	CHECK_EQ(h.h_if->if_hdrlen, 14);
 	CHECK(h.h_if->if_flags & IFF_BROADCAST_);
 	second = fake_open(h.h_pool, PORT_RAWIP, 0, &closed);
-	second->fk_port.pt_gsomax = 1500;	/* no more than one packet */
+	second->fk_port.pt_gsomax = 1500; /* no more than one packet */
 	CHECK_EQ(if_attach(h.h_s, &second->fk_port, "lo0", &ifp), EEXIST);
-	CHECK_EQ(if_attach(h.h_s, &second->fk_port, "a-name-far-too-long",
-		     &ifp),
+	CHECK_EQ(if_attach(h.h_s, &second->fk_port, "a-name-far-too-long", &ifp),
 	    ENAMETOOLONG);
 	CHECK_EQ(if_attach(h.h_s, &second->fk_port, NULL, &ifp), 0);
 	CHECK_STR(ifp->if_name, "fake1");
@@ -158,7 +157,7 @@ TEST(broken_port)
 	CHECK_EQ(h.h_if->if_data.oerrors, 5);
 	ls_run(h.h_s, h.h_s->s_now);
 	CHECK(ls_stat(h.h_s, "if.drop.rxerror") >= 1);
-	h.h_fake->fk_error = -EAGAIN;	/* nothing now, not an error */
+	h.h_fake->fk_error = -EAGAIN; /* nothing now, not an error */
 	send_frames(&h, 0, 5);
 	CHECK(h.h_if->if_txblocked);
 	h.h_fake->fk_error = 0;
@@ -190,7 +189,7 @@ TEST(transmit_metadata)
 	host_new(&h, PORT_ETHER);
 	m = frame(&h, 0, 14 + 20 + 20 + 3000);
 	memset(m->m_data, 0, 54);
-	m->m_data[14 + 20 + 12] = 5 << 4;	/* th_off */
+	m->m_data[14 + 20 + 12] = 5 << 4; /* th_off */
 	m->m_flags |= M_BCAST;
 	m->m_pkthdr.csum_flags = CSUM_PARTIAL | CSUM_TSO;
 	m->m_pkthdr.csum_start = 20;
@@ -212,8 +211,7 @@ TEST(transmit_metadata)
 	CHECK_EQ(p->p_gso_size, 1000);
 	CHECK_EQ(p->p_gso_type, PKT_GSO_TCPV4);
 	CHECK_EQ(p->p_hdrlen, 54);
-	CHECK_EQ(p->p_flags,
-	    PKT_TX | PKT_BCAST | PKT_REXMT | PKT_CSUM_PARTIAL);
+	CHECK_EQ(p->p_flags, PKT_TX | PKT_BCAST | PKT_REXMT | PKT_CSUM_PARTIAL);
 	CHECK_EQ(p->p_flowid, 77);
 	CHECK_EQ(p->p_origin, 5);
 	CHECK_EQ(p->p_svc, 3);
@@ -258,9 +256,13 @@ TEST(senseless_metadata)
 TEST(receive_metadata)
 {
 	struct host h;
-	struct pkt pk = { .p_time = 5, .p_pktlen = 14 + 40 + 2500,
-		.p_flowid = 9, .p_svc = 2, .p_gso_size = 1000,
-		.p_gso_type = PKT_GSO_TCPV4, .p_flags = PKT_CSUM_VALID };
+	struct pkt pk = { .p_time = 5,
+		.p_pktlen = 14 + 40 + 2500,
+		.p_flowid = 9,
+		.p_svc = 2,
+		.p_gso_size = 1000,
+		.p_gso_type = PKT_GSO_TCPV4,
+		.p_flags = PKT_CSUM_VALID };
 	struct mbuf *m;
 
 	host_new(&h, PORT_ETHER);
@@ -323,7 +325,7 @@ TEST(no_ip_version)
 			    fake_frame(h.h_pool, v << 4, 40));
 		}
 	}
-	fake_receives(h.h_fake, pkt_alloc(h.h_pool, 64, 32));	/* empty */
+	fake_receives(h.h_fake, pkt_alloc(h.h_pool, 64, 32)); /* empty */
 	ls_run(h.h_s, h.h_s->s_now);
 	CHECK_EQ(ls_stat(h.h_s, "if.drop.rxversion"), 15);
 	host_free(&h);
@@ -354,7 +356,7 @@ TEST(loopback_queue)
 	host_new(&h, PORT_ETHER);
 	lo = h.h_s->s_if->ifs_lo;
 	stack_enter(h.h_s);
-	m = frame(&h, 0, 3000);		/* version 0: dropped when it goes up */
+	m = frame(&h, 0, 3000); /* version 0: dropped when it goes up */
 	m->m_pkthdr.csum_flags = CSUM_PARTIAL | CSUM_TSO;
 	m->m_pkthdr.tso_segsz = 1000;
 	CHECK_EQ(looutput(h.h_if, m, NULL, NULL), 0);
@@ -372,7 +374,7 @@ TEST(loopback_queue)
 	}
 	CHECK_EQ(error, ENOBUFS);
 	CHECK_EQ(n, 4097);
-	stack_leave(h.h_s);		/* within its budget */
+	stack_leave(h.h_s); /* within its budget */
 	CHECK_EQ(lo->if_snd.mq_len, 4096 - LO_BUDGET);
 	ls_run(h.h_s, h.h_s->s_now);
 	CHECK_EQ(lo->if_snd.mq_len, 0);

@@ -35,11 +35,11 @@ live_new(void)
 
 struct probe {
 	struct watch p_watch;
-	int p_fd[2];	/* p_fd[0] is watched */
-	int p_done[2];	/* the callback writes to p_done[1] */
+	int p_fd[2];   /* p_fd[0] is watched */
+	int p_done[2]; /* the callback writes to p_done[1] */
 	int p_calls;
 	bool p_freed;
-	struct probe *p_kill;	/* deleted by the callback */
+	struct probe *p_kill; /* deleted by the callback */
 };
 
 static void
@@ -134,7 +134,7 @@ TEST(watching_by_hand)
 	CHECK_EQ(a.p_calls + b.p_calls, 3);
 	CHECK_EQ(a.p_freed + b.p_freed, 1);
 	watch_del(s, a.p_freed ? &b.p_watch : &a.p_watch);
-	CHECK_EQ(a.p_freed + b.p_freed, 2);	/* at once, between rounds */
+	CHECK_EQ(a.p_freed + b.p_freed, 2); /* at once, between rounds */
 	CHECK_EQ(watch_add(s, &file, EPOLLIN), EBADF);
 	ls_run(s, s->s_now);
 	probe_close(&a);
@@ -176,7 +176,7 @@ TEST(thread_runs_watches)
 	probe_wait(&a);
 	stack_enter(s);
 	watch_del(s, &a.p_watch);
-	CHECK(!a.p_freed);	/* the thread may hold it */
+	CHECK(!a.p_freed); /* the thread may hold it */
 	stack_leave(s);
 	netisr_stop(s);
 	CHECK(a.p_freed);
@@ -197,7 +197,7 @@ settle(struct stack *s, struct probe *p)
 {
 	probe_poke(p);
 	probe_wait(p);
-	stack_enter(s);		/* its round is over */
+	stack_enter(s); /* its round is over */
 	stack_leave(s);
 }
 
@@ -222,10 +222,9 @@ TEST(kicks_for_earlier_deadlines_only)
 	settle(s, &a);
 	kicks = ls_stat(s, "netisr.kicks");
 	CHECK(kicks >= 1);
-	for (unsigned i = 0; i < 50; i++) {	/* later, or gone: no news */
+	for (unsigned i = 0; i < 50; i++) { /* later, or gone: no news */
 		stack_enter(s);
-		callout_reset(s, &far,
-		    s->s_now + (3601 + i) * NSEC_PER_SEC);
+		callout_reset(s, &far, s->s_now + (3601 + i) * NSEC_PER_SEC);
 		stack_leave(s);
 	}
 	stack_enter(s);
@@ -281,7 +280,7 @@ TEST(thread_drives_a_port)
 	CHECK_EQ(if_attach(s, theirs, NULL, &ifp), 0);
 	CHECK_EQ(if_addaddr(ifp, &a, 24), 0);
 	stack_leave(s);
-	CHECK_EQ(receive(mine, buf, sizeof(buf)), 42);	/* the announcement */
+	CHECK_EQ(receive(mine, buf, sizeof(buf)), 42); /* the announcement */
 	for (int i = 0; i < 200; i++) {
 		CHECK_EQ(nic_send(mine, request, sizeof(request), 0), 0);
 		CHECK_EQ(receive(mine, buf, sizeof(buf)), 42);
@@ -362,7 +361,8 @@ broken_close(struct port *pt)
 TEST(broken_port_does_not_spin)
 {
 	static const struct port_ops ops = { .po_name = "broken",
-		.po_rx = broken_rx, .po_fd = broken_fd,
+		.po_rx = broken_rx,
+		.po_fd = broken_fd,
 		.po_close = broken_close };
 	struct stack *s = live_new();
 	struct pkt_pool *pool = nic_pool_new(1 << 20);

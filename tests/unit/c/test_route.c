@@ -145,8 +145,7 @@ net_new(void)
 	for (int i = 0; i < 2; i++) {
 		union inaddr a = ls_ip(addr[i]);
 
-		n.n_fake[i] = fake_open(n.n_pool, PORT_ETHER,
-		    PORT_SG, &closed);
+		n.n_fake[i] = fake_open(n.n_pool, PORT_ETHER, PORT_SG, &closed);
 		n.n_fake[i]->fk_room = 1000;
 		CHECK_EQ(if_attach(n.n_s, &n.n_fake[i]->fk_port, NULL,
 			     &n.n_if[i]),
@@ -232,8 +231,7 @@ TEST(gateway_must_be_a_neighbour)
 	CHECK(find(&n, "192.0.2.1", 0)->rt_ifp == n.n_if[1]);
 	CHECK_EQ(add(&n, "0.0.0.0", 0, "10.1.0.8", NULL, 0), EEXIST);
 	/* Not through another gateway either. */
-	CHECK_EQ(add(&n, "198.51.100.0", 24, "192.0.2.9", NULL, 0),
-	    ENETUNREACH);
+	CHECK_EQ(add(&n, "198.51.100.0", 24, "192.0.2.9", NULL, 0), ENETUNREACH);
 	CHECK_EQ(add(&n, "10.0.0.0", 33, NULL, n.n_if[0], 0), EINVAL);
 	CHECK_EQ(add(&n, "10.0.0.0", 8, NULL, NULL, 0), EINVAL);
 	net_free(&n);
@@ -247,8 +245,7 @@ TEST(scoped_lookup)
 	CHECK_EQ(add(&n, "0.0.0.0", 0, "10.0.0.254", NULL, 0), 0);
 	CHECK(find(&n, "192.0.2.1", i0)->rt_ifp == n.n_if[0]);
 	CHECK(find(&n, "192.0.2.1", i1) == NULL);
-	CHECK_EQ(add(&n, "0.0.0.0", 0, "10.1.0.254", n.n_if[1], RTF_IFSCOPE),
-	    0);
+	CHECK_EQ(add(&n, "0.0.0.0", 0, "10.1.0.254", n.n_if[1], RTF_IFSCOPE), 0);
 	CHECK(find(&n, "192.0.2.1", 0)->rt_ifp == n.n_if[0]);
 	CHECK(find(&n, "192.0.2.1", i1)->rt_ifp == n.n_if[1]);
 	CHECK_EQ(add(&n, "0.0.0.0", 0, "10.1.0.253", n.n_if[1], RTF_IFSCOPE),
@@ -317,11 +314,11 @@ TEST(path_mtu)
 	CHECK_EQ(rt->rt_flags & (RTF_DYNAMIC | RTF_HOST | RTF_GATEWAY),
 	    RTF_DYNAMIC | RTF_HOST | RTF_GATEWAY);
 	CHECK_EQ(rt_getmtu(find(&n, "192.0.2.2", 0)), 1500);
-	rt_setpmtu(n.n_s, &d, 1450);	/* never up */
+	rt_setpmtu(n.n_s, &d, 1450); /* never up */
 	CHECK_EQ(rt_getmtu(rt), 1400);
-	rt_setpmtu(n.n_s, &d, 100);	/* the floor */
+	rt_setpmtu(n.n_s, &d, 100); /* the floor */
 	CHECK_EQ(rt_getmtu(rt), 552);
-	rt_setpmtu(n.n_s, &d, 60);	/* below what IPv4 allows */
+	rt_setpmtu(n.n_s, &d, 60); /* below what IPv4 allows */
 	CHECK_EQ(ls_stat(n.n_s, "route.drop.badpmtu"), 1);
 	ls_until(n.n_s, n.n_s->s_now + 599 * NSEC_PER_SEC);
 	CHECK_EQ(rt_getmtu(find(&n, "192.0.2.1", 0)), 552);
@@ -362,7 +359,7 @@ TEST(redirects)
 
 	CHECK_EQ(add(&n, "0.0.0.0", 0, "10.0.0.254", NULL, 0), 0);
 	rt_redirect(n.n_s, &d, &better, &better, n.n_if[0]); /* not our hop */
-	rt_redirect(n.n_s, &d, &far, &gw, n.n_if[0]); /* no neighbour */
+	rt_redirect(n.n_s, &d, &far, &gw, n.n_if[0]);	     /* no neighbour */
 	rt_redirect(n.n_s, &d, &us, &gw, n.n_if[0]);
 	rt_redirect(n.n_s, &d, &better, &gw, n.n_if[1]); /* wrong side */
 	CHECK_EQ(ls_stat(n.n_s, "route.drop.badredirect"), 4);
@@ -394,7 +391,7 @@ TEST(walk_stops_when_told)
 	CHECK_EQ(left, 0);
 	left = 1000;
 	rt_walk(n.n_s, count_routes, &left);
-	CHECK_EQ(1000 - left, 7);	/* 3 of lo0, 2 of each other */
+	CHECK_EQ(1000 - left, 7); /* 3 of lo0, 2 of each other */
 	net_free(&n);
 }
 
@@ -434,7 +431,7 @@ TEST(broadcast_addresses)
 	CHECK(in_broadcast(n.n_if[0], &limited));
 	CHECK(!in_broadcast(n.n_if[0], &host));
 	CHECK(!in_broadcast(n.n_s->s_if->ifs_lo, &limited));
-	CHECK_EQ(if_addaddr(n.n_if[0], &p2p, 31), 0);	/* RFC 3021 */
+	CHECK_EQ(if_addaddr(n.n_if[0], &p2p, 31), 0); /* RFC 3021 */
 	CHECK(!in_broadcast(n.n_if[0], &end));
 	CHECK_EQ(if_addaddr(n.n_if[0], &limited, 24), EINVAL);
 	CHECK_EQ(if_addaddr(n.n_if[0], &p2p, 31), EEXIST);
@@ -442,9 +439,8 @@ TEST(broadcast_addresses)
 	net_free(&n);
 }
 
-TESTS(RUN(trie_against_list), RUN(connected_and_local),
-    RUN(families_do_not_mix), RUN(gateway_must_be_a_neighbour),
-    RUN(scoped_lookup), RUN(shared_prefix_is_promoted),
-    RUN(cache_follows_the_table), RUN(path_mtu),
+TESTS(RUN(trie_against_list), RUN(connected_and_local), RUN(families_do_not_mix),
+    RUN(gateway_must_be_a_neighbour), RUN(scoped_lookup),
+    RUN(shared_prefix_is_promoted), RUN(cache_follows_the_table), RUN(path_mtu),
     RUN(dynamic_routes_are_bounded), RUN(redirects), RUN(walk_stops_when_told),
     RUN(source_address), RUN(broadcast_addresses))

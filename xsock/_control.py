@@ -1,0 +1,174 @@
+"""The control socket: other processes of the same user look into a running stack.
+
+A kernel AF_UNIX socket named after the process in a directory that only its user
+can enter. One request a connection: a line of JSON with ``command`` and its
+arguments; the answer is a line of JSON with ``result`` or ``error``.
+"""
+
+import atexit
+import json
+import os
+import socket as _stdlib
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from xsock import original
+from xsock._wiring import Stack
+
+__all__ = ["ControlError", "ask", "directory", "running", "serve"]
+
+REQUEST_MAX: Final = 65536
+TIMEOUT: Final = 10.0  # seconds for one request
+UCRED: Final = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, socket(7)
+
+
+class ControlError(OSError):
+    """No stack answers, or it could not do what was asked; one line."""
+
+
+def directory() -> Path:
+    """Where the control sockets of this user are."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and os.access(base, os.W_OK):
+        return Path(base, "xsock")
+    return Path(f"/tmp/xsock-{os.getuid()}")
+
+
+def running() -> list[int]:
+    """Process ids of the stacks that can be asked."""
+    found = []
+    for path in directory().glob("*.sock"):
+        if path.stem.isdigit() and os.path.exists(f"/proc/{path.stem}"):
+            found.append(int(path.stem))
+    return sorted(found)
+
+
+def ask(pid: int | None, command: str, **arguments: Any) -> Any:
+    """Ask the stack of process *pid*, or the only one there is."""
+    if pid is None:
+        pids = running()
+        if not pids:
+            raise ControlError("no stack is running; start one with: xsock run -- CMD")
+        if len(pids) > 1:
+            raise ControlError(f"several stacks are running; choose one with --pid: {pids}")
+        pid = pids[0]
+    path = directory() / f"{pid}.sock"
+    with original.socket(_stdlib.AF_UNIX, _stdlib.SOCK_STREAM) as sock:
+        sock.settimeout(TIMEOUT)
+        try:
+            sock.connect(str(path))
+        except OSError as error:
+            raise ControlError(f"process {pid} has no stack to ask: {error.strerror}") from None
+        sock.sendall(json.dumps({"command": command} | arguments).encode() + b"\n")
+        answer = json.loads(_line(sock))
+    if "error" in answer:
+        raise ControlError(answer["error"])
+    return answer["result"]
+
+
+def _line(sock: Any) -> bytes:
+    got = b""
+    while not got.endswith(b"\n"):
+        piece = sock.recv(REQUEST_MAX)
+        if not piece:
+            break
+        got += piece
+    return got or b'{"error": "the stack has gone"}'
+
+
+def serve(stack: Stack) -> None:
+    """Answer requests about *stack* from a thread, until the process ends."""
+    where = directory()
+    where.mkdir(mode=0o700, exist_ok=True)
+    if where.stat().st_uid != os.getuid():
+        return
+    path = where / f"{os.getpid()}.sock"
+    path.unlink(missing_ok=True)
+    listener = original.socket(_stdlib.AF_UNIX, _stdlib.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(8)
+    atexit.register(_remove, path, os.getpid())
+    threading.Thread(
+        target=_loop, args=(listener, stack), name="xsock-control", daemon=True
+    ).start()
+
+
+def _remove(path: Path, pid: int) -> None:
+    if os.getpid() == pid:
+        path.unlink(missing_ok=True)
+
+
+def _loop(listener: Any, stack: Stack) -> None:
+    while True:
+        sock, _ = listener.accept()
+        with sock:
+            sock.settimeout(TIMEOUT)
+            try:
+                _one(sock, stack)
+            except OSError:
+                continue
+
+
+def _one(sock: Any, stack: Stack) -> None:
+    peer = UCRED.unpack(sock.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_PEERCRED, UCRED.size))
+    if peer[1] not in (0, os.getuid()):
+        return
+    line = b""
+    while not line.endswith(b"\n") and len(line) < REQUEST_MAX:
+        piece = sock.recv(REQUEST_MAX)
+        if not piece:
+            return
+        line += piece
+    sock.sendall(json.dumps(_answer(stack, line)).encode() + b"\n")
+
+
+def _answer(stack: Stack, line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+        command = COMMANDS[request.pop("command")]
+        return {"result": command(stack, **request)}
+    except KeyError as error:
+        return {"error": f"unknown command {error}"}
+    except (ValueError, TypeError, OSError, AttributeError) as error:
+        return {"error": " ".join(str(error).split())}
+
+
+def _netstat(stack: Stack, what: str) -> Any:
+    from dataclasses import asdict
+
+    from bsdcore import netstat
+
+    core = stack.core
+    if what == "counters":
+        return netstat.counters(core)
+    if what == "memory":
+        return asdict(netstat.memory(core))
+    lists: dict[str, Callable[..., list[Any]]] = {
+        "sockets": netstat.sockets, "routes": netstat.routes,
+        "interfaces": netstat.interfaces, "arp": netstat.arp,
+    }  # fmt: skip
+    return [asdict(row) for row in lists[what](core)]
+
+
+def _gateway(stack: Stack) -> Any:
+    from dataclasses import asdict
+
+    from bsdcore import netstat
+
+    return None if stack.usernet is None else asdict(netstat.gateway(stack.usernet.stack))
+
+
+def _ping(stack: Stack, host: str, sequence: int, size: int, timeout: float) -> Any:
+    from xsock import _ping
+
+    return _ping.echo(stack, host, sequence, size, timeout)
+
+
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "netstat": _netstat,
+    "gateway": _gateway,
+    "ping": _ping,
+}

@@ -1,0 +1,1 @@
+"""The subcommands of ``xsock``; each module has add_arguments() and run()."""
