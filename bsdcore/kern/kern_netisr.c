@@ -19,6 +19,12 @@
  * the round that may still hold its pointer is over. Ports and the eventfd
  * are watches too.
  *
+ * Driving. Being woken by the netisr thread costs a waiting thread a second
+ * switch, often of a sleeping processor. So one waiting thread may drive: the
+ * ports are silenced in the epoll set, and it polls them itself, runs rounds,
+ * and puts them back when it has what it waited for. Whether that pays is
+ * learned (ni_credit): who waits for the other end of lo0 had better sleep.
+ *
  * By hand, ports are simply polled every round and need no descriptor in the
  * epoll set.
  */
@@ -41,6 +47,9 @@
  * broken ports must not spin the thread. */
 #define NETISR_PAUSE (20 * NSEC_PER_MSEC)
 #define NETISR_TXRETRY (100 * NSEC_PER_USEC)
+#define DRIVE_FULL 16  /* credit: never more */
+#define DRIVE_START 8  /* at first */
+#define DRIVE_TRIAL 64 /* waits without credit between two trials */
 
 struct netisr_port {
 	struct watch np_watch; /* wa_fd -1: polled */
@@ -49,7 +58,7 @@ struct netisr_port {
 	bool np_watched; /* in the epoll set */
 	bool np_ready;	 /* may have packets */
 	bool np_wantwrite;
-	bool np_liar; /* polls writable without room: go by the clock */
+	bool np_liar;	     /* polls writable without room: go by the clock */
 	uint64_t np_resume;  /* paused until then; 0 not */
 	uint64_t np_txretry; /* look for room then; 0 not */
 };
@@ -62,11 +71,15 @@ struct netisr {
 	atomic_bool ni_stop;
 	uint64_t ni_until;
 	uint32_t ni_nwatch; /* watches beside ports and the eventfd */
+	bool ni_driven;	    /* a waiting thread polls the ports */
+	int ni_bell;	    /* eventfd of that thread; -1: not made yet */
+	uint8_t ni_credit;
+	uint32_t ni_refused;
 	pthread_t ni_thread;
 	struct watch ni_kick;
 	struct watch *ni_dead;
 	LIST_HEAD(, netisr_port) ni_ports;
-	uint64_t ni_rounds, ni_kicks, ni_events, ni_pauses;
+	uint64_t ni_rounds, ni_kicks, ni_events, ni_pauses, ni_drives;
 };
 
 /* clang-format off */
@@ -75,6 +88,7 @@ static const struct stat_def netisr_stats[] = {
 	{ "netisr.kicks", offsetof(struct netisr, ni_kicks) },
 	{ "netisr.events", offsetof(struct netisr, ni_events) },
 	{ "netisr.pauses", offsetof(struct netisr, ni_pauses) },
+	{ "netisr.drives", offsetof(struct netisr, ni_drives) },
 };
 /* clang-format on */
 
@@ -88,7 +102,8 @@ netisr_init(struct stack *s)
 		return ENOMEM;
 	}
 	ni->ni_stack = s;
-	ni->ni_epfd = ni->ni_evfd = -1;
+	ni->ni_epfd = ni->ni_evfd = ni->ni_bell = -1;
+	ni->ni_credit = DRIVE_START;
 	LIST_INIT(&ni->ni_ports);
 	error = stat_register(s, netisr_stats, nitems(netisr_stats), ni);
 	if (error != 0) {
@@ -122,6 +137,9 @@ netisr_fini(struct stack *s)
 	}
 	KASSERT(!ni->ni_running);
 	netisr_bury(ni);
+	if (ni->ni_bell >= 0) {
+		close(ni->ni_bell);
+	}
 	if (ni->ni_evfd >= 0) {
 		close(ni->ni_evfd);
 	}
@@ -217,6 +235,26 @@ netisr_port_free(struct watch *w)
 	free(w->wa_arg);
 }
 
+/* What the netisr thread wants to hear of a port. */
+static uint32_t
+netisr_port_events(const struct netisr *ni, const struct netisr_port *np)
+{
+	uint32_t events = ni->ni_driven ? 0 : EPOLLIN;
+
+	return events | (np->np_wantwrite && !np->np_liar ? EPOLLOUT : 0);
+}
+
+/* Tell epoll, if it does not know. */
+static void
+netisr_port_mod(struct netisr *ni, struct netisr_port *np)
+{
+	uint32_t events = netisr_port_events(ni, np);
+
+	if (np->np_watched && np->np_watch.wa_events != events) {
+		(void)netisr_epoll(ni, EPOLL_CTL_MOD, &np->np_watch, events);
+	}
+}
+
 static void
 netisr_port_event(struct stack *s, struct watch *w, uint32_t revents)
 {
@@ -229,8 +267,7 @@ netisr_port_event(struct stack *s, struct watch *w, uint32_t revents)
 		if_restart(np->np_ifp);
 		if (np->np_ifp->if_txblocked) { /* writable, yet it is not */
 			np->np_liar = true;
-			(void)netisr_epoll(s->s_netisr, EPOLL_CTL_MOD, w,
-			    EPOLLIN);
+			netisr_port_mod(s->s_netisr, np);
 			np->np_txretry = s->s_now + NETISR_TXRETRY;
 		}
 	}
@@ -246,8 +283,7 @@ netisr_port_watch(struct netisr *ni, struct netisr_port *np)
 		return 0;
 	}
 	error = netisr_epoll(ni, EPOLL_CTL_ADD, &np->np_watch,
-	    EPOLLIN |
-		(np->np_wantwrite && !np->np_liar ? (uint32_t)EPOLLOUT : 0));
+	    netisr_port_events(ni, np));
 	np->np_watched = error == 0;
 	return error;
 }
@@ -309,13 +345,10 @@ netisr_want_write(struct ifnet *ifp, bool on)
 	}
 	np->np_wantwrite = on;
 	np->np_txretry = 0;
-	if (np->np_liar) {
-		np->np_txretry =
-		    on ? ifp->if_stack->s_now + NETISR_TXRETRY : 0;
-	} else if (np->np_watched) {
-		(void)netisr_epoll(ifp->if_stack->s_netisr, EPOLL_CTL_MOD,
-		    &np->np_watch, EPOLLIN | (on ? (uint32_t)EPOLLOUT : 0));
+	if (np->np_liar && on) {
+		np->np_txretry = ifp->if_stack->s_now + NETISR_TXRETRY;
 	}
+	netisr_port_mod(ifp->if_stack->s_netisr, np);
 }
 
 /* Take packets from one port; true: more may be there. */
@@ -417,6 +450,9 @@ netisr_poll_at(struct stack *s)
 		if (np->np_txretry != 0) {
 			at = u64min(at, np->np_txretry);
 		}
+		if (np->np_ready && np->np_watched && !s->s_netisr->ni_driven) {
+			at = u64min(at, s->s_now);
+		}
 	}
 	return at;
 }
@@ -444,6 +480,76 @@ netisr_kick(struct stack *s)
 	do {
 		n = write(s->s_netisr->ni_evfd, &one, sizeof(one));
 	} while (n < 0 && errno == EINTR);
+}
+
+bool
+netisr_drive_begin(struct stack *s, struct drive *d)
+{
+	struct netisr *ni = s->s_netisr;
+	struct netisr_port *np;
+
+	if (!ni->ni_running || ni->ni_driven || LIST_EMPTY(&ni->ni_ports) ||
+	    (ni->ni_credit == 0 && ++ni->ni_refused % DRIVE_TRIAL != 0)) {
+		return false;
+	}
+	if (ni->ni_bell < 0) {
+		ni->ni_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (ni->ni_bell < 0) {
+			return false;
+		}
+	}
+	d->dr_fd[0] = (struct pollfd){ .fd = ni->ni_bell, .events = POLLIN };
+	d->dr_n = 1;
+	LIST_FOREACH (np, &ni->ni_ports, np_link) {
+		if (!np->np_watched) {
+			continue;
+		}
+		if (np->np_ready || d->dr_n > DRIVE_MAX) {
+			return false; /* the thread is at it */
+		}
+		d->dr_fd[d->dr_n++] = (struct pollfd){ .fd = np->np_watch.wa_fd,
+			.events = POLLIN };
+	}
+	if (d->dr_n == 1) {
+		return false;
+	}
+	ni->ni_drives++;
+	ni->ni_driven = true;
+	LIST_FOREACH (np, &ni->ni_ports, np_link) {
+		netisr_port_mod(ni, np);
+	}
+	return true;
+}
+
+bool
+netisr_drive_round(struct stack *s, const struct drive *d)
+{
+	struct netisr_port *np;
+
+	LIST_FOREACH (np, &s->s_netisr->ni_ports, np_link) {
+		for (int i = 1; i < d->dr_n; i++) {
+			np->np_ready |= d->dr_fd[i].revents != 0 &&
+			    d->dr_fd[i].fd == np->np_watch.wa_fd;
+		}
+	}
+	return netisr_run(s);
+}
+
+void
+netisr_drive_end(struct stack *s, int paid)
+{
+	struct netisr *ni = s->s_netisr;
+	struct netisr_port *np;
+
+	ni->ni_driven = false;
+	LIST_FOREACH (np, &ni->ni_ports, np_link) {
+		netisr_port_mod(ni, np);
+	}
+	if (paid > 0 && ni->ni_credit < DRIVE_FULL) {
+		ni->ni_credit++;
+	} else if (paid < 0 && ni->ni_credit > 0) {
+		ni->ni_credit--;
+	}
 }
 
 static void

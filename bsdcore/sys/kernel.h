@@ -5,6 +5,8 @@
 #ifndef BSDCORE_SYS_KERNEL_H
 #define BSDCORE_SYS_KERNEL_H
 
+#include <poll.h>
+
 #include "bsdcore/sys/socketvar.h"
 #include "bsdcore/sys/stack.h"
 
@@ -22,7 +24,8 @@ struct waitpoint {
 };
 struct waiter {
 	struct waiter	*w_next;	/* on s_wakeup */
-	_Atomic uint32_t w_word;	/* 0 spinning, 1 woken, 2 asleep */
+	_Atomic uint32_t w_word;	/* 0 awake, 1 woken, 2 asleep, 3 in ppoll */
+	int		 w_bell;	/* eventfd to ring if it is 3 */
 	bool		 w_queued;	/* on s_wakeup already */
 };
 /* Lock held on entry and exit, dropped between. Answers 0 when something may
@@ -84,6 +87,23 @@ int netisr_add_port(struct ifnet *ifp);
 void netisr_del_port(struct ifnet *ifp);
 /* The port took less than offered: wait for its fd to become writable. */
 void netisr_want_write(struct ifnet *ifp, bool on);
+
+/*
+ * Driving. A thread that waits for what a port will bring may take the ports
+ * from the netisr thread and poll them itself, which saves being woken by
+ * it. One thread a stack at a time. Lock held in all of these.
+ */
+#define DRIVE_MAX 8
+struct drive {
+	struct pollfd	 dr_fd[1 + DRIVE_MAX];	/* the first: w_bell */
+	int		 dr_n;
+};
+/* false: nothing to drive, somebody does already, or it has not paid. */
+bool netisr_drive_begin(struct stack *s, struct drive *d);
+/* d has been polled: a round with what is readable. true: more at once. */
+bool netisr_drive_round(struct stack *s, const struct drive *d);
+/* Back to the netisr. paid > 0: the round woke the waiter; < 0: others did. */
+void netisr_drive_end(struct stack *s, int paid);
 
 /* Watch any descriptor; fn runs with the lock held, in netisr. */
 struct watch {
