@@ -5,12 +5,17 @@ owner calls run(now). With *virtual_time* only the second exists, and time
 moves only by run().
 """
 
+from __future__ import annotations
+
 import os
-from typing import Any, Final
 
 from bsdcore._ffi import check, ffi, lib
 from bsdcore.sockets import Socket, address, new_handle
 from bsdcore.sysctl import Sysctl
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["Stack"]
 
@@ -63,7 +68,7 @@ class Stack:
         self.cdata = out[0]
         self.sysctl = Sysctl(self.cdata)
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> Stack:
         return self
 
     def __exit__(self, *exc: object) -> None:

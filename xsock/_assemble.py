@@ -8,7 +8,6 @@ from typing import Any
 
 import nic
 from bsdcore.stack import IFF_UP, Stack
-
 from xsock._config import Config, ConfigError
 from xsock._host import Host
 
@@ -41,7 +40,7 @@ class Parts:
             self._tune()
             self.host = self._host()
             self.stack.start()
-            for rule in config.forward if self.usernet else ():
+            for rule in config.forward:
                 self._forward(rule)
         except BaseException:
             self.close()

@@ -113,9 +113,7 @@ def _loop(listener: Any, stack: Stack) -> None:
 
 
 def _one(sock: Any, stack: Stack) -> None:
-    peer = UCRED.unpack(
-        sock.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_PEERCRED, UCRED.size)
-    )
+    peer = UCRED.unpack(sock.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_PEERCRED, UCRED.size))
     if peer[1] not in (0, os.getuid()):
         return
     line = b""

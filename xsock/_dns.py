@@ -50,9 +50,7 @@ class Client:
     def __init__(self, servers: tuple[str, ...] = ()) -> None:
         self._servers = servers
 
-    def addresses(
-        self, host: Any, name: str, families: tuple[int, ...]
-    ) -> tuple[list[str], int]:
+    def addresses(self, host: Any, name: str, families: tuple[int, ...]) -> tuple[list[str], int]:
         """Addresses in the order of *families*, and the EAI code if there are none."""
         settings = resolv_conf()
         code = _socket.EAI_NONAME

@@ -10,13 +10,17 @@ or sends there; binding and listening is always on the stack:
 Without a gateway that reaches the host's loopback, all three mean ``stack``.
 """
 
+from __future__ import annotations
+
 import threading
-from typing import Any, Final
 
 from bsdcore._ffi import ffi, lib
 from bsdcore.stack import Stack
-
 from xsock._addr import AF_INET, AF_INET6, format_address, parse_address, read_key
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["Host"]
 

@@ -3,16 +3,20 @@
 Imported with the package, so it imports nothing that takes time.
 """
 
+from __future__ import annotations
+
 import _socket
 import operator
 import os
 import socket as _stdlib
 import sys
-from typing import Any
 
 from bsdcore._ffi import ffi, lib
-
 from xsock import _socket as _facade
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo",
@@ -66,9 +70,7 @@ def gethostbyname_ex(host: Any, /) -> tuple[str, list[str], list[str]]:
 def gethostbyaddr(host: Any, /) -> tuple[str, list[str], list[str]]:
     """(name, aliases, addresses) of an address."""
     sys.audit("socket.gethostbyaddr", host)
-    answer: tuple[str, list[str], list[str]] = _resolver().gethostbyaddr(
-        _facade.default_host, host
-    )
+    answer: tuple[str, list[str], list[str]] = _resolver().gethostbyaddr(_facade.default_host, host)
     return answer
 
 

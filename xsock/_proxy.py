@@ -17,17 +17,25 @@ Descriptors are found again by inode number, so dup(), detach() and
 socket(fileno=...) lead back to the same socket of the stack.
 """
 
+# The standard class is called unbound, and its private methods are part of the contract;
+# typeshed has neither.
+# mypy: disable-error-code="no-any-return,misc,attr-defined"
+
+from __future__ import annotations
+
 import _socket
 import os
 import select
 import threading
 import weakref
-from typing import Any, Final
 
 from bsdcore._ffi import ffi, lib
-
 from xsock._errors import oserror, throw
 from xsock._options import pending_error
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["Donation", "Proxy", "adopt", "check", "expose", "exposed", "to_listener"]
 
@@ -44,7 +52,7 @@ SO_ACCEPTCONN: Final = 30
 SOL_SOCKET: Final = 1
 DETACHED_SWEEP: Final = 64  # look for dead ones when there are this many
 TAKE_TOKEN: Final = _socket.MSG_DONTWAIT
-_base = _socket.socket
+_base: Any = _socket.socket
 
 
 class Proxy:
@@ -296,9 +304,7 @@ def to_listener(sock: Any) -> None:
 
 
 def _serve_listener(sock: Any, name: bytes) -> None:
-    result = lib.bsd_token(
-        sock._xs_h, lib.BSD_TOKEN_LISTEN, -1, name[1:], len(name) - 1
-    )
+    result = lib.bsd_token(sock._xs_h, lib.BSD_TOKEN_LISTEN, -1, name[1:], len(name) - 1)
     if result < 0:
         throw(result)
 
@@ -369,7 +375,9 @@ class Donation(int):
         for name in _STATE:
             setattr(sock, f"_xs_{name}", getattr(donor, f"_xs_{name}"))
         if donor._xs_px is not None:
-            _base.__init__(sock, sock._xs_family, sock._xs_kind, sock._xs_proto, _base.detach(donor))
+            _base.__init__(
+                sock, sock._xs_family, sock._xs_kind, sock._xs_proto, _base.detach(donor)
+            )
             _base.settimeout(sock, sock.gettimeout())
         donor._xs_h = donor._xs_so = donor._xs_px = donor._xs_port = None
         donor._closed = True

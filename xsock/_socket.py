@@ -14,6 +14,12 @@ time once the handlers have run. Locals that hold a handle are let go
 before an exception leaves, for a traceback must not keep a socket open.
 """
 
+# The standard class is called unbound, and its private methods are part of the contract;
+# typeshed has neither.
+# mypy: disable-error-code="no-any-return,misc,attr-defined"
+
+from __future__ import annotations
+
 import _socket
 import io
 import os
@@ -21,13 +27,15 @@ import socket as _stdlib
 import sys
 from _warnings import warn
 from time import monotonic_ns as clock
-from typing import Any, Final
 
 from bsdcore._ffi import ffi, lib
-
 from xsock import _message, _options, _proxy
 from xsock._errors import EAGAIN, EINPROGRESS, EINTR, oserror, retry, throw
 from xsock._slots import SLOT_SIZE, free, new_slot
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["open_on", "socket"]
 
@@ -57,7 +65,7 @@ _sendall = lib.bsd_sendall
 _new_socket = lib.bsd_socket
 _default_timeout = _socket.getdefaulttimeout
 _take, _give = free.pop, free.append
-_base = _socket.socket
+_base: Any = _socket.socket
 _audit = sys.audit
 
 # Set by _wiring: answers the Host that new sockets belong to.
@@ -71,9 +79,7 @@ def readable(data: Any) -> Any:
     try:
         return _buffer(data)
     except TypeError:
-        raise TypeError(
-            f"a bytes-like object is required, not {type(data).__name__!r}"
-        ) from None
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
 
 
 def writable(data: Any, size: int, name: str) -> tuple[Any, int]:
@@ -91,16 +97,27 @@ def writable(data: Any, size: int, name: str) -> tuple[Any, int]:
     return view, size or len(view)
 
 
-class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
+class socket(_stdlib.socket):
     """A drop-in for :class:`socket.socket`: TCP and UDP on the stack, the rest on the kernel.
 
     *fileno* adopts a descriptor: one of ours, or any of the kernel's.
     """
 
     __slots__ = (
-        "_xs_dialled", "_xs_family", "_xs_h", "_xs_host", "_xs_kind", "_xs_port", "_xs_proto", "_xs_px",
-        "_xs_so", "_xs_tmo", "_xs_to",
+        "_xs_dialled", "_xs_family", "_xs_h", "_xs_host", "_xs_kind", "_xs_port", "_xs_proto",
+        "_xs_px", "_xs_so", "_xs_tmo", "_xs_to",
     )  # fmt: skip
+    _xs_dialled: bool  # a connection was begun, or came in
+    _xs_family: Any  # None: the kernel's, and so for what follows
+    _xs_h: Any
+    _xs_host: Any
+    _xs_kind: int
+    _xs_port: Any  # what _host.claim() answered
+    _xs_proto: int
+    _xs_px: Any
+    _xs_so: Any
+    _xs_tmo: int  # nanoseconds; negative for ever
+    _xs_to: dict[Any, Any]  # the host's cache of destinations
 
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None
@@ -113,7 +130,7 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
                 type = SOCK_STREAM
             if proto == -1:
                 proto = 0
-            if family == AF_INET or family == AF_INET6:
+            if family in FAMILIES:
                 kind = type & ~TYPE_BITS
                 if (kind, proto) in OURS:
                     _audit("socket.__new__", self, family, type, proto)
@@ -182,23 +199,23 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
     # ---- what it is ----
 
     @property
-    def family(self) -> Any:  # type: ignore[override]
+    def family(self) -> Any:
         """The address family, an AddressFamily."""
         family = self._xs_family
         return super().family if family is None else FAMILIES[family]
 
     @property
-    def type(self) -> Any:  # type: ignore[override]
+    def type(self) -> Any:
         """The socket type, a SocketKind."""
         return super().type if self._xs_family is None else KINDS[self._xs_kind]
 
     @property
-    def proto(self) -> int:  # type: ignore[override]
+    def proto(self) -> int:
         """The protocol as it was given."""
         return super().proto if self._xs_family is None else self._xs_proto
 
     @property
-    def timeout(self) -> float | None:  # type: ignore[override]
+    def timeout(self) -> float | None:
         """The timeout in seconds; None waits for ever."""
         return self.gettimeout()
 
@@ -433,8 +450,10 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.recv(self, bufsize, flags) if proxy is None else (
-                proxy.recv(self, bufsize, flags)
+            return (
+                _base.recv(self, bufsize, flags)
+                if proxy is None
+                else (proxy.recv(self, bufsize, flags))
             )
         tmo, end = self._xs_tmo, 0
         if tmo > 0:
@@ -465,8 +484,10 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.recvfrom(self, bufsize, flags) if proxy is None else (
-                proxy.recvfrom(self, bufsize, flags)
+            return (
+                _base.recvfrom(self, bufsize, flags)
+                if proxy is None
+                else (proxy.recvfrom(self, bufsize, flags))
             )
         tmo, end = self._xs_tmo, 0
         if tmo > 0:
@@ -501,8 +522,10 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.recv_into(self, buffer, nbytes, flags) if proxy is None else (
-                proxy.recv_into(self, buffer, nbytes, flags)
+            return (
+                _base.recv_into(self, buffer, nbytes, flags)
+                if proxy is None
+                else (proxy.recv_into(self, buffer, nbytes, flags))
             )
         view, size = writable(buffer, nbytes, "recv_into")
         if size == 0:
@@ -536,8 +559,8 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.send(self, data, flags) if proxy is None else (
-                proxy.send(self, data, flags)
+            return (
+                _base.send(self, data, flags) if proxy is None else (proxy.send(self, data, flags))
             )
         view = data if data.__class__ is bytes else readable(data)
         size = len(view)
@@ -561,8 +584,10 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.sendall(self, data, flags) if proxy is None else (
-                proxy.sendall(self, data, flags)
+            return (
+                _base.sendall(self, data, flags)
+                if proxy is None
+                else (proxy.sendall(self, data, flags))
             )
         view = data if data.__class__ is bytes else readable(data)
         size = len(view)

@@ -24,7 +24,6 @@ import nic
 from bsdcore._ffi import check, ffi, lib
 from bsdcore.sockets import address
 from bsdcore.stack import IFF_ANYIP, IFF_PROMISC, IFF_UP, Stack
-
 from xsock import original
 
 __all__ = ["ADDRESS", "GATEWAY", "NAMESERVER", "Forward", "Usernet", "check_options"]
@@ -105,6 +104,7 @@ class Usernet:
 
     def __init__(self, stack: Stack, options: dict[str, str]) -> None:
         self.stack = stack
+        self._pool: Any = None
         self.loops_back = options.get("loopback", "on") != "off"
         self._forwarded: set[tuple[str, int]] = set()
 
@@ -131,6 +131,7 @@ class Usernet:
 
     def _start(self, options: dict[str, str]) -> None:
         servers = [options["dns"]] if "dns" in options else host_nameservers()
+        rules: list[tuple[str, int, str | None, int]]
         rules = [(NAMESERVER, DNS_PORT, servers[0], DNS_PORT)] if servers else []
         rules.append((NAMESERVER, 0, None, 0))
         rules.append((GATEWAY, 0, "127.0.0.1" if self.loops_back else None, 0))
@@ -174,4 +175,5 @@ class Usernet:
     def close(self) -> None:
         """Reset what is still open and free the gateway."""
         self.stack.close()
-        self._pool.drop()
+        if self._pool is not None:
+            self._pool.drop()

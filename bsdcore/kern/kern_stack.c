@@ -51,7 +51,7 @@ stack_leave(struct stack *s)
 	    (s->s_relay_work != NULL || netisr_needs_kick(s));
 	pthread_mutex_unlock(&s->s_lock);
 	if (list != NULL) {
-		waiters_release(list);
+		waiters_release(s, list);
 	}
 	if (kick) {
 		netisr_kick(s);

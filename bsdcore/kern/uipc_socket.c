@@ -24,7 +24,7 @@ static const struct sysctl_def so_tunables[] = {
 	{ "kern.ipc.somaxconn", offsetof(struct so_state, sos_somaxconn),
 	    4096, 1, 65535, "upper bound of listen(2)'s backlog" },
 	{ "kern.ipc.spin", offsetof(struct so_state, sos_spin),
-	    50000, 0, 10000000, "ns a waiting thread spins before it sleeps" },
+	    0, 0, 10000000, "ns a waiting thread spins before it sleeps" },
 	{ "kern.ipc.copychunk", offsetof(struct so_state, sos_chunk),
 	    131072, 4096, 1 << 24, "bytes copied at a time outside the lock" },
 	{ "net.local.space", offsetof(struct so_state, sos_local_space),

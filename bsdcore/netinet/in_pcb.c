@@ -26,8 +26,8 @@ mulfold(uint64_t a, uint64_t b)
 }
 
 static inline uint32_t
-pcb_hash(const struct inpcbinfo *ipi, const union inaddr *faddr,
-    uint16_t fport, const union inaddr *laddr, uint16_t lport)
+pcb_hash(const struct inpcbinfo *ipi, const union inaddr *faddr, uint16_t fport,
+    const union inaddr *laddr, uint16_t lport)
 {
 	const uint64_t *k = ipi->ipi_secret;
 	uint64_t h = mulfold(faddr->ia_q[1] ^ k[0], laddr->ia_q[1] ^ k[1]);
@@ -114,7 +114,7 @@ in_pcbport(const struct inpcbinfo *ipi, uint16_t port)
 {
 	struct inpport *pp;
 
-	LIST_FOREACH(pp, &ipi->ipi_porthash[port % IN_NPORTHASH], pp_link) {
+	LIST_FOREACH (pp, &ipi->ipi_porthash[port % IN_NPORTHASH], pp_link) {
 		if (pp->pp_port == port) {
 			return pp;
 		}
@@ -137,8 +137,8 @@ port_enter(struct inpcb *inp, uint16_t port, bool shared)
 		if (ipi->ipi_netns != NULL &&
 		    ipi->ipi_netns->reserve(ipi->ipi_netns_arg,
 			ipi->ipi_ipproto, &inp->inp_laddr, port,
-			!(pcb_options(inp) &
-			    (SOO_REUSEADDR | SOO_REUSEPORT))) != 0) {
+			!(pcb_options(inp) & (SOO_REUSEADDR | SOO_REUSEPORT))) !=
+			0) {
 			free(pp);
 			return EADDRINUSE;
 		}
@@ -189,7 +189,7 @@ hash_grow(struct inpcbinfo *ipi)
 	struct inpcbhead *v = calloc(n, sizeof(*v));
 
 	if (v == NULL) {
-		return;		/* longer chains, nothing worse */
+		return; /* longer chains, nothing worse */
 	}
 	for (uint32_t i = 0; i <= ipi->ipi_mask; i++) {
 		struct inpcb *inp;
@@ -247,7 +247,7 @@ hash_find(const struct inpcbinfo *ipi, const union inaddr *faddr,
 	uint32_t h = pcb_hash(ipi, faddr, fport, laddr, lport);
 	struct inpcb *inp;
 
-	LIST_FOREACH(inp, &ipi->ipi_hash[h & ipi->ipi_mask], inp_hash) {
+	LIST_FOREACH (inp, &ipi->ipi_hash[h & ipi->ipi_mask], inp_hash) {
 		if (inp->inp_fport == fport && inp->inp_lport == lport &&
 		    in_eq(&inp->inp_faddr, faddr) &&
 		    in_eq(&inp->inp_laddr, laddr)) {
@@ -270,8 +270,7 @@ bind_overlap(const struct inpcb *a, const struct inpcb *b)
 		    in_isany(&a->inp_laddr) || in_isany(&b->inp_laddr);
 	}
 	if (a4) {
-		return in_isany(&b->inp_laddr) &&
-		    !(b->inp_flags & INP_V6ONLY);
+		return in_isany(&b->inp_laddr) && !(b->inp_flags & INP_V6ONLY);
 	}
 	return in_isany(&a->inp_laddr) && !(a->inp_flags & INP_V6ONLY);
 }
@@ -316,12 +315,12 @@ port_conflict(const struct inpcb *inp, uint16_t port)
 	if (pp == NULL) {
 		return false;
 	}
-	LIST_FOREACH(other, &pp->pp_bound, inp_porthash) {
+	LIST_FOREACH (other, &pp->pp_bound, inp_porthash) {
 		if (bind_conflict(inp, other)) {
 			return true;
 		}
 	}
-	LIST_FOREACH(other, &pp->pp_conn, inp_porthash) {
+	LIST_FOREACH (other, &pp->pp_conn, inp_porthash) {
 		if (bind_conflict(inp, other)) {
 			return true;
 		}
@@ -343,8 +342,9 @@ port_free(const struct inpcb *inp, uint16_t port, bool connecting)
 	if (!connecting || ipi->ipi_ipproto != IPPROTO_TCP) {
 		return !port_conflict(inp, port);
 	}
-	return pp->pp_shared && hash_find(ipi, &inp->inp_faddr,
-	    inp->inp_fport, &inp->inp_laddr, port) == NULL;
+	return pp->pp_shared &&
+	    hash_find(ipi, &inp->inp_faddr, inp->inp_fport, &inp->inp_laddr,
+		port) == NULL;
 }
 
 /* A random free port: RFC 6056 3.3.1, algorithm 1. Ports nobody has come
@@ -397,15 +397,15 @@ bind_checkaddr(const struct inpcb *inp, const union inaddr *a, uint32_t scope)
 		return EINVAL;
 	}
 	if (in_isany(a) || in_ismulticast(a) || in_isbroadcast4(a) ||
-	    (in_is4(a) && in_isloopback(a)) ||
-	    (so->so_options & SOO_ANYIP) || (inp->inp_flags & INP_FREEBIND) ||
+	    (in_is4(a) && in_isloopback(a)) || (so->so_options & SOO_ANYIP) ||
+	    (inp->inp_flags & INP_FREEBIND) ||
 	    ifa_ifwithaddr(so->so_stack, a) != NULL) {
 		return 0;
 	}
 	if (in_is4(a)) {
 		const struct ifnet *ifp;
 
-		TAILQ_FOREACH(ifp, &so->so_stack->s_if->ifs_list, if_link) {
+		TAILQ_FOREACH (ifp, &so->so_stack->s_if->ifs_list, if_link) {
 			if (in_broadcast(ifp, a)) {
 				return 0;
 			}
@@ -475,7 +475,7 @@ in_pcblisten(struct inpcb *inp)
 	if (!inp->inp_inporthash) {
 		return in_pcbbind(inp, NULL, 0);
 	}
-	LIST_FOREACH(other, &inp->inp_port->pp_bound, inp_porthash) {
+	LIST_FOREACH (other, &inp->inp_port->pp_bound, inp_porthash) {
 		if ((pcb_options(other) & SOO_ACCEPTCONN) &&
 		    bind_conflict(inp, other)) {
 			return EADDRINUSE;
@@ -573,7 +573,7 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 		return error;
 	}
 	if (fport == 0 && inp->inp_info->ipi_ipproto == IPPROTO_TCP) {
-		return ECONNREFUSED;	/* nobody can listen there */
+		return ECONNREFUSED; /* nobody can listen there */
 	}
 	if (in_isany(&old)) {
 		inp->inp_laddr = laddr;
@@ -582,8 +582,8 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 	inp->inp_fport = fport;
 	if (!inp->inp_inporthash) {
 		lport = port_choose(inp, true);
-		error = lport == 0 ? EADDRNOTAVAIL :
-				     port_enter(inp, lport, true);
+		error =
+		    lport == 0 ? EADDRNOTAVAIL : port_enter(inp, lport, true);
 	} else if (inp->inp_info->ipi_ipproto == IPPROTO_TCP &&
 	    hash_find(inp->inp_info, &faddr, fport, &inp->inp_laddr, lport) !=
 		NULL) {
@@ -598,8 +598,8 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 		return error;
 	}
 	if (!in_islinklocal6(&old)) {
-		inp->inp_scope = in_islinklocal6(&faddr) ? ifp->if_index :
-							   inp->inp_scope;
+		inp->inp_scope =
+		    in_islinklocal6(&faddr) ? ifp->if_index : inp->inp_scope;
 	}
 	hash_enter(inp);
 	return 0;
@@ -686,9 +686,8 @@ in_pcbscore(const struct inpcb *inp, const union inaddr *laddr,
 	}
 	if (in_is4(&inp->inp_laddr) != in_is4(laddr)) {
 		/* :: takes IPv4 in unless told not to; never the reverse */
-		return in_is4(laddr) && !(inp->inp_flags & INP_V6ONLY) ?
-		    score :
-		    0;
+		return in_is4(laddr) && !(inp->inp_flags & INP_V6ONLY) ? score :
+									 0;
 	}
 	return score + 1;
 }
@@ -709,7 +708,7 @@ port_lookup(const struct inpcbinfo *ipi, uint16_t port,
 	if (pp == NULL) {
 		return NULL;
 	}
-	LIST_FOREACH(inp, &pp->pp_bound, inp_porthash) {
+	LIST_FOREACH (inp, &pp->pp_bound, inp_porthash) {
 		if ((pcb_options(inp) & need) != need) {
 			continue;
 		}
@@ -727,7 +726,7 @@ port_lookup(const struct inpcbinfo *ipi, uint16_t port,
 		return best;
 	}
 	pick = pcb_hash(ipi, faddr, fport, laddr, lport) % equals;
-	LIST_FOREACH(inp, &pp->pp_bound, inp_porthash) {
+	LIST_FOREACH (inp, &pp->pp_bound, inp_porthash) {
 		if ((pcb_options(inp) & (need | SOO_REUSEPORT)) ==
 			(need | SOO_REUSEPORT) &&
 		    in_pcbscore(inp, laddr, ifp) == bestscore && pick-- == 0) {
@@ -746,8 +745,8 @@ in_pcblookup(struct inpcbinfo *ipi, const union inaddr *faddr, uint16_t fport,
 
 	if (ipi->ipi_nconn > 0) {
 		inp = hash_find(ipi, faddr, fport, laddr, lport);
-		if (inp != NULL && (ifp == NULL ||
-			inp->inp_socket->so_boundif == 0 ||
+		if (inp != NULL &&
+		    (ifp == NULL || inp->inp_socket->so_boundif == 0 ||
 			inp->inp_socket->so_boundif == ifp->if_index)) {
 			return inp;
 		}
@@ -756,7 +755,7 @@ in_pcblookup(struct inpcbinfo *ipi, const union inaddr *faddr, uint16_t fport,
 		return NULL;
 	}
 	inp = port_lookup(ipi, lport, faddr, fport, laddr, lport, ifp);
-	if (inp == NULL && lport != 0) {	/* INP_ANYIP */
+	if (inp == NULL && lport != 0) { /* INP_ANYIP */
 		inp = port_lookup(ipi, 0, faddr, fport, laddr, lport, ifp);
 	}
 	return inp;

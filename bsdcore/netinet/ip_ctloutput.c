@@ -18,8 +18,8 @@
 
 /* Options that are a bit of inp_flags. */
 struct flagopt {
-	int		 fo_name;
-	uint32_t	 fo_bit;
+	int fo_name;
+	uint32_t fo_bit;
 };
 
 static const struct flagopt ip_flagopts[] = {
@@ -384,7 +384,7 @@ ip_ctloutput(struct socket *so, struct sockopt *sopt)
 	int error;
 
 	if (sopt->sopt_level == SOL_SOCKET) {
-		return 0;	/* told for information */
+		return 0; /* told for information */
 	}
 	if (sopt->sopt_level != IPPROTO_IP &&
 	    (sopt->sopt_level != IPPROTO_IPV6 || so->so_family != AF_INET6)) {
@@ -404,8 +404,8 @@ ip_ctloutput(struct socket *so, struct sockopt *sopt)
 /* ---- control messages up ---- */
 
 struct cmsgs {
-	struct mbuf	*cs_head, **cs_tail;
-	struct mbpool	*cs_pool;
+	struct mbuf *cs_head, **cs_tail;
+	struct mbpool *cs_pool;
 };
 
 static void
@@ -430,8 +430,8 @@ ip_savepktinfo(struct cmsgs *cs, const struct mbuf *m, const union inaddr *dst)
 	if (m->m_flags & (M_BCAST | M_MCAST)) {
 		const struct ifaddr *ifa = ifa_forsource(ifp, dst);
 
-		pi.ipi_spec_dst.s_addr = ifa != NULL ? ifa->ifa_addr.ia_w[3] :
-						       INADDR_ANY;
+		pi.ipi_spec_dst.s_addr =
+		    ifa != NULL ? ifa->ifa_addr.ia_w[3] : INADDR_ANY;
 	}
 	cmsgs_add(cs, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
 }
@@ -476,8 +476,7 @@ ip_save4(struct cmsgs *cs, const struct inpcb *inp, const struct mbuf *m)
 		cmsgs_add(cs, IPPROTO_IP, IP_TOS, &ip->ip_tos, 1);
 	}
 	if ((inp->inp_flags & INP_RECVOPTS) && hlen > IP_HDRLEN) {
-		cmsgs_add(cs, IPPROTO_IP, IP_RECVOPTS, ip + 1,
-		    hlen - IP_HDRLEN);
+		cmsgs_add(cs, IPPROTO_IP, IP_RECVOPTS, ip + 1, hlen - IP_HDRLEN);
 	}
 	if (inp->inp_flags & INP_RECVORIGDST) {
 		ip_saveorigdst(cs, m, AF_INET, &dst, hlen);
@@ -507,9 +506,11 @@ ip_save6(struct cmsgs *cs, const struct inpcb *inp, const struct mbuf *m)
 	}
 }
 
-#define INP_CONTROL (INP_PKTINFO | INP_RECVTTL | INP_RECVTOS | INP_RECVOPTS | \
-    INP_RECVORIGDST | INP_RECVPKTINFO6 | INP_RECVHOPS6 | INP_RECVTCLASS6 |  \
-    INP_RECVRTHDR6 | INP_RECVHOPOPTS6 | INP_RECVDSTOPTS6)
+#define INP_CONTROL                                                            \
+	(INP_PKTINFO | INP_RECVTTL | INP_RECVTOS | INP_RECVOPTS |              \
+	    INP_RECVORIGDST | INP_RECVPKTINFO6 | INP_RECVHOPS6 |               \
+	    INP_RECVTCLASS6 | INP_RECVRTHDR6 | INP_RECVHOPOPTS6 |              \
+	    INP_RECVDSTOPTS6)
 
 struct mbuf *
 ip_savecontrol(struct inpcb *inp, const struct mbuf *m)
@@ -668,8 +669,8 @@ ip_getcontrol(const struct inpcb *inp, const struct mbuf *control,
 /* ---- from a pcb to ip_output ---- */
 
 int
-ip_pcbdest(const struct inpcb *inp, const struct sockaddr *to,
-    socklen_t tolen, union inaddr *dst, uint16_t *port, uint32_t *scope)
+ip_pcbdest(const struct inpcb *inp, const struct sockaddr *to, socklen_t tolen,
+    union inaddr *dst, uint16_t *port, uint32_t *scope)
 {
 	int error;
 
@@ -687,7 +688,7 @@ ip_pcbdest(const struct inpcb *inp, const struct sockaddr *to,
 	if (error != 0) {
 		return error;
 	}
-	if (in_isany(dst)) {	/* this host */
+	if (in_isany(dst)) { /* this host */
 		union inaddr lo6 = { .ia_b = { [15] = 1 } };
 
 		*dst = in_is4(dst) ? in_map4(htonl(INADDR_LOOPBACK)) : lo6;
@@ -732,9 +733,8 @@ ip_pcbsource(struct inpcb *inp, const union inaddr *dst, uint32_t scope,
 }
 
 void
-ip_pcbargs(struct inpcb *inp, const union inaddr *src,
-    const union inaddr *dst, const struct ip_sendopts *is,
-    struct ip_outargs *ioa)
+ip_pcbargs(struct inpcb *inp, const union inaddr *src, const union inaddr *dst,
+    const struct ip_sendopts *is, struct ip_outargs *ioa)
 {
 	const struct socket *so = inp->inp_socket;
 	bool v4 = in_is4(dst), mcast = in_ismulticast(dst);
@@ -761,10 +761,10 @@ ip_pcbargs(struct inpcb *inp, const union inaddr *src,
 		ioa->ioa_scope = ip_mcast_scope(inp);
 	}
 	ioa->ioa_flags = flags;
-	ioa->ioa_ttl = is->is_ttl >= 0	    ? (uint8_t)is->is_ttl :
-	    mcast			    ? inp->inp_mttl :
-	    v4 || inp->inp_hops6 < 0 ? inp->inp_ttl :
-				       (uint8_t)inp->inp_hops6;
+	ioa->ioa_ttl = is->is_ttl >= 0 ? (uint8_t)is->is_ttl :
+	    mcast		       ? inp->inp_mttl :
+	    v4 || inp->inp_hops6 < 0   ? inp->inp_ttl :
+					 (uint8_t)inp->inp_hops6;
 	ioa->ioa_tos = is->is_tos >= 0 ? (uint8_t)is->is_tos :
 	    v4			       ? inp->inp_tos :
 					 inp->inp_tclass6;

@@ -185,8 +185,7 @@ tcp_sack_update(struct tcpcb *tp, const struct tcpopt *to, uint32_t ack)
 	for (int i = 0; i < to->to_nsacks; i++) {
 		const struct sackblk *b = &to->to_sacks[i];
 
-		if (SEQ_LT(b->sb_start, b->sb_end) &&
-		    SEQ_GT(b->sb_start, ack) &&
+		if (SEQ_LT(b->sb_start, b->sb_end) && SEQ_GT(b->sb_start, ack) &&
 		    SEQ_LEQ(b->sb_end, tp->snd_max)) {
 			v[cnt++] = *b;
 		}
@@ -219,8 +218,9 @@ tcp_sack_setpipe(struct tcpcb *tp)
 	uint32_t dup = (uint32_t)TCPTUN(tp->t_tcp, dupthresh);
 
 	tp->t_pipe = SEQ_GT(tp->snd_max, tp->snd_fack) ?
-	    tp->snd_max - seq_max(tp->snd_fack, tp->snd_una) : 0;
-	TAILQ_FOREACH_REVERSE(sh, &tp->t_holes, sackhead, sh_link) {
+	    tp->snd_max - seq_max(tp->snd_fack, tp->snd_una) :
+	    0;
+	TAILQ_FOREACH_REVERSE (sh, &tp->t_holes, sackhead, sh_link) {
 		if (top != sh->sh_end) {
 			above += top - sh->sh_end;
 			ranges++;
@@ -250,7 +250,7 @@ tcp_sack_nexthole(struct tcpcb *tp, bool lostonly)
 {
 	struct sackhole *sh;
 
-	TAILQ_FOREACH(sh, &tp->t_holes, sh_link) {
+	TAILQ_FOREACH (sh, &tp->t_holes, sh_link) {
 		if (SEQ_LT(sh->sh_rxmit, sh->sh_end) &&
 		    (sh->sh_lost || !lostonly)) {
 			return sh;
@@ -271,13 +271,13 @@ tcp_sack_alllost(struct tcpcb *tp)
 		sh = TAILQ_LAST(&tp->t_holes, sackhead);
 		if (sh != NULL && sh->sh_end == tp->snd_fack) {
 			sh->sh_end = tp->snd_max;
-		} else if (sackhole_new(tp, NULL, tp->snd_fack,
-		    tp->snd_max) == NULL) {
+		} else if (sackhole_new(tp, NULL, tp->snd_fack, tp->snd_max) ==
+		    NULL) {
 			return ENOMEM;
 		}
 		tp->snd_fack = tp->snd_max;
 	}
-	TAILQ_FOREACH(sh, &tp->t_holes, sh_link) {
+	TAILQ_FOREACH (sh, &tp->t_holes, sh_link) {
 		sh->sh_lost = true;
 		sh->sh_rxmit = sh->sh_start;
 	}

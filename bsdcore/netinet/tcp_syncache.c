@@ -21,7 +21,7 @@
 #include "bsdcore/netinet/tcp_var.h"
 
 #define SC_HASH 256u
-#define SC_LEVELS 16u		/* retransmissions */
+#define SC_LEVELS 16u /* retransmissions */
 #define COOKIE_PERIOD (64 * NSEC_PER_SEC)
 #define COOKIE_TSBITS 5
 #define COOKIE_NOSCALE 15
@@ -29,29 +29,29 @@
 struct synent {
 	LIST_ENTRY(synent) sc_hash;
 	TAILQ_ENTRY(synent) sc_queue;
-	struct tcpcb	*sc_ltp;	/* the listener */
-	union inaddr	 sc_laddr, sc_faddr;
-	uint16_t	 sc_lport, sc_fport;
-	uint32_t	 sc_irs, sc_iss;
-	uint32_t	 sc_tsrecent, sc_tsoff;
-	uint32_t	 sc_scope;
-	uint16_t	 sc_mss;	/* the peer's, TOF_MSS */
-	uint16_t	 sc_offer;	/* the window we offered */
-	uint8_t		 sc_wscale;	/* the peer's, TOF_WSCALE */
-	uint8_t		 sc_flags;	/* TOF_*: what both want */
-	uint8_t		 sc_rexmts, sc_unreach;
-	bool		 sc_deferred;	/* ACK came, data have not */
-	uint64_t	 sc_time;	/* of the first SYN,ACK */
-	uint64_t	 sc_due;
+	struct tcpcb *sc_ltp; /* the listener */
+	union inaddr sc_laddr, sc_faddr;
+	uint16_t sc_lport, sc_fport;
+	uint32_t sc_irs, sc_iss;
+	uint32_t sc_tsrecent, sc_tsoff;
+	uint32_t sc_scope;
+	uint16_t sc_mss;   /* the peer's, TOF_MSS */
+	uint16_t sc_offer; /* the window we offered */
+	uint8_t sc_wscale; /* the peer's, TOF_WSCALE */
+	uint8_t sc_flags;  /* TOF_*: what both want */
+	uint8_t sc_rexmts, sc_unreach;
+	bool sc_deferred; /* ACK came, data have not */
+	uint64_t sc_time; /* of the first SYN,ACK */
+	uint64_t sc_due;
 };
 
 struct syncache {
 	struct tcp_state *sy_tcp;
 	LIST_HEAD(synent_list, synent) sy_hash[SC_HASH];
 	TAILQ_HEAD(synent_queue, synent) sy_queue[SC_LEVELS];
-	uint32_t	 sy_count;
-	uint64_t	 sy_cookietime;	/* last cookie sent, 0 never */
-	struct callout	 sy_callout;
+	uint32_t sy_count;
+	uint64_t sy_cookietime; /* last cookie sent, 0 never */
+	struct callout sy_callout;
 };
 
 static const uint16_t cookie_mss[8] = { 216, 536, 1220, 1440, 1460, 4312, 8960,
@@ -76,8 +76,8 @@ sc_chain(struct syncache *sy, const union inaddr *laddr, uint16_t lport,
 	uint8_t v[36];
 
 	sc_tuple(v, laddr, lport, faddr, fport);
-	return &sy->sy_hash[stack_hash(sy->sy_tcp->tcs_stack, SH_PCB, v,
-	    sizeof(v)) % SC_HASH];
+	return &sy->sy_hash[stack_hash(sy->sy_tcp->tcs_stack, SH_PCB, v, sizeof(v)) %
+	    SC_HASH];
 }
 
 static struct synent *
@@ -89,10 +89,9 @@ sc_find(struct syncache *sy, const union inaddr *laddr, uint16_t lport,
 	if (sy->sy_count == 0) {
 		return NULL;
 	}
-	LIST_FOREACH(sc, sc_chain(sy, laddr, lport, faddr, fport), sc_hash) {
+	LIST_FOREACH (sc, sc_chain(sy, laddr, lport, faddr, fport), sc_hash) {
 		if (sc->sc_lport == lport && sc->sc_fport == fport &&
-		    in_eq(&sc->sc_laddr, laddr) &&
-		    in_eq(&sc->sc_faddr, faddr)) {
+		    in_eq(&sc->sc_laddr, laddr) && in_eq(&sc->sc_faddr, faddr)) {
 			return sc;
 		}
 	}
@@ -138,23 +137,29 @@ static void
 sc_respond(struct tcp_state *tcp, const struct synent *sc, uint32_t tsval)
 {
 	const struct inpcb *linp = sc->sc_ltp->t_inp;
-	struct tcpsynopt so = { .to_flags = sc->sc_flags, .to_tsval = tsval,
+	struct tcpsynopt so = { .to_flags = sc->sc_flags,
+		.to_tsval = tsval,
 		.to_tsecr = sc->sc_tsrecent,
 		.to_wscale = tcp_wscale_offer(tcp) };
 	struct tcpreply tr = {
-		.tr_laddr = &sc->sc_laddr, .tr_faddr = &sc->sc_faddr,
-		.tr_lport = sc->sc_lport, .tr_fport = sc->sc_fport,
-		.tr_seq = sc->sc_iss, .tr_ack = sc->sc_irs + 1,
-		.tr_wnd = sc->sc_offer, .tr_flags = TH_SYN | TH_ACK,
-		.tr_tos = linp->inp_tos, .tr_ttl = linp->inp_ttl,
+		.tr_laddr = &sc->sc_laddr,
+		.tr_faddr = &sc->sc_faddr,
+		.tr_lport = sc->sc_lport,
+		.tr_fport = sc->sc_fport,
+		.tr_seq = sc->sc_iss,
+		.tr_ack = sc->sc_irs + 1,
+		.tr_wnd = sc->sc_offer,
+		.tr_flags = TH_SYN | TH_ACK,
+		.tr_tos = linp->inp_tos,
+		.tr_ttl = linp->inp_ttl,
 		.tr_scope = sc->sc_scope,
-		.tr_freebind = (linp->inp_flags &
-		    (INP_ANYIP | INP_FREEBIND)) != 0 ||
+		.tr_freebind =
+		    (linp->inp_flags & (INP_ANYIP | INP_FREEBIND)) != 0 ||
 		    (sc->sc_ltp->t_so->so_options & SOO_ANYIP) != 0,
 	};
 
-	so.to_mss = tcp_mss_offer(tcp->tcs_stack, NULL, &sc->sc_faddr,
-	    sc->sc_scope);
+	so.to_mss =
+	    tcp_mss_offer(tcp->tcs_stack, NULL, &sc->sc_faddr, sc->sc_scope);
 	if (sc->sc_ltp->t_usermss != 0) {
 		so.to_mss = (uint16_t)u32min(so.to_mss, sc->sc_ltp->t_usermss);
 	}
@@ -174,7 +179,8 @@ sc_synack(struct tcp_state *tcp, const struct synent *sc)
 static bool
 sc_deferring(const struct tcp_state *tcp, const struct synent *sc)
 {
-	return sc->sc_deferred && tcp->tcs_stack->s_now - sc->sc_time <
+	return sc->sc_deferred &&
+	    tcp->tcs_stack->s_now - sc->sc_time <
 	    (uint64_t)sc->sc_ltp->t_deferaccept * NSEC_PER_SEC;
 }
 
@@ -243,24 +249,23 @@ cookie_send(struct tcp_state *tcp, struct synent *sc)
 	sc->sc_iss = (uint32_t)(period & 31) << 27 | idx << 24 |
 	    cookie_hash(tcp, sc, period, idx);
 	if ((sc->sc_flags & TOF_TS) == 0) {
-		sc->sc_flags &= TOF_MSS;	/* nowhere to keep the rest */
+		sc->sc_flags &= TOF_MSS; /* nowhere to keep the rest */
 	}
 	bits = (sc->sc_flags & TOF_WSCALE ? sc->sc_wscale : COOKIE_NOSCALE) |
 	    (sc->sc_flags & TOF_SACKOK ? 16u : 0);
 	ts = tcp_tsclock(tcp->tcs_stack) + sc->sc_tsoff;
 	if ((ts & 31) < bits) {
-		ts -= 32;		/* never ahead of the clock */
+		ts -= 32; /* never ahead of the clock */
 	}
 	ts = (ts & ~31u) | bits;
-	tcp->tcs_syncache->sy_cookietime = tcp->tcs_stack->s_now | 1;
+	tcp->tcs_syncache->sy_cookietime = u64max(tcp->tcs_stack->s_now, 1);
 	TCPSTAT_INC(tcp, cookie_sent);
 	sc_respond(tcp, sc, ts);
 }
 
 /* Is sg the answer to a cookie of ours? Fills in *sc. */
 static bool
-cookie_check(struct tcp_state *tcp, const struct tcpseg *sg,
-    struct synent *sc)
+cookie_check(struct tcp_state *tcp, const struct tcpseg *sg, struct synent *sc)
 {
 	uint64_t now = tcp->tcs_stack->s_now, period = now / COOKIE_PERIOD;
 	uint64_t last = tcp->tcs_syncache->sy_cookietime;
@@ -271,7 +276,7 @@ cookie_check(struct tcp_state *tcp, const struct tcpseg *sg,
 		return false;
 	}
 	if ((period & 31) != iss >> 27) {
-		period--;		/* the one before is good, too */
+		period--; /* the one before is good, too */
 	}
 	sc->sc_irs = sg->sg_seq - 1;
 	if ((period & 31) != iss >> 27 ||
@@ -304,8 +309,9 @@ cookie_check(struct tcp_state *tcp, const struct tcpseg *sg,
 static void
 sc_inherit(struct inpcb *inp, const struct inpcb *linp, uint32_t scope)
 {
-	inp->inp_flags |= linp->inp_flags & (INP_V6ONLY | INP_PMTUDISC_DO |
-	    INP_PMTUDISC_DONT | INP_FREEBIND | INP_RECVERR);
+	inp->inp_flags |= linp->inp_flags &
+	    (INP_V6ONLY | INP_PMTUDISC_DO | INP_PMTUDISC_DONT | INP_FREEBIND |
+		INP_RECVERR);
 	if (linp->inp_flags & INP_ANYIP) {
 		inp->inp_flags |= INP_FREEBIND;
 	}
@@ -325,8 +331,10 @@ sc_connection(const struct synent *sc)
 {
 	struct tcpcb *ltp = sc->sc_ltp, *tp;
 	struct tcp_state *tcp = ltp->t_tcp;
-	struct tcpopt to = { .to_flags = sc->sc_flags, .to_mss = sc->sc_mss,
-		.to_wscale = sc->sc_wscale, .to_tsval = sc->sc_tsrecent };
+	struct tcpopt to = { .to_flags = sc->sc_flags,
+		.to_mss = sc->sc_mss,
+		.to_wscale = sc->sc_wscale,
+		.to_tsval = sc->sc_tsrecent };
 	struct socket *so = sonewconn(ltp->t_so, 0);
 	struct inpcb *inp;
 
@@ -336,7 +344,7 @@ sc_connection(const struct synent *sc)
 	inp = sotoinpcb(so);
 	tp = intotcpcb(inp);
 	if (in_pcbsetpair(inp, &sc->sc_laddr, sc->sc_lport, &sc->sc_faddr,
-	    sc->sc_fport) != 0) {
+		sc->sc_fport) != 0) {
 		soabort(so);
 		return NULL;
 	}
@@ -368,8 +376,9 @@ sc_hold(struct tcpcb *ltp, const struct synent *sc)
 		return;
 	}
 	tp->t_flags |= TF_HELDSYN;
-	tcp_timer_arm(tp, TCPT_KEEP, tcp->tcs_stack->s_now +
-	    (uint64_t)TCPTUN(tcp, keepinit) * NSEC_PER_SEC);
+	tcp_timer_arm(tp, TCPT_KEEP,
+	    tcp->tcs_stack->s_now +
+		(uint64_t)TCPTUN(tcp, keepinit) * NSEC_PER_SEC);
 	if (ltp->t_so->so_newconn != NULL) {
 		ltp->t_so->so_newconn(ltp->t_so, tp->t_so);
 	}
@@ -390,10 +399,9 @@ sc_fill(struct synent *sc, struct tcpcb *ltp, const struct tcpseg *sg)
 	sc->sc_lport = sg->sg_lport;
 	sc->sc_fport = sg->sg_fport;
 	sc->sc_irs = sg->sg_seq;
-	sc->sc_tsoff = tcp_newtsoff(tcp->tcs_stack, &sc->sc_laddr,
-	    sc->sc_lport, &sc->sc_faddr, sc->sc_fport);
-	sc->sc_offer = (uint16_t)u32min(sbspace(&ltp->t_so->so_rcv),
-	    TCP_WINMAX);
+	sc->sc_tsoff = tcp_newtsoff(tcp->tcs_stack, &sc->sc_laddr, sc->sc_lport,
+	    &sc->sc_faddr, sc->sc_fport);
+	sc->sc_offer = (uint16_t)u32min(sbspace(&ltp->t_so->so_rcv), TCP_WINMAX);
 	sc->sc_time = tcp->tcs_stack->s_now;
 	if (in_islinklocal6(&sg->sg_faddr) && sg->sg_ifp != NULL) {
 		sc->sc_scope = sg->sg_ifp->if_index;
@@ -413,8 +421,9 @@ sc_fill(struct synent *sc, struct tcpcb *ltp, const struct tcpseg *sg)
 	}
 	if ((sc->sc_flags & TOF_MSS) == 0) {
 		sc->sc_flags |= TOF_MSS;
-		sc->sc_mss = (uint16_t)(in_is4(&sc->sc_faddr) ?
-		    TCPTUN(tcp, mssdflt) : TCPTUN(tcp, v6mssdflt));
+		sc->sc_mss =
+		    (uint16_t)(in_is4(&sc->sc_faddr) ? TCPTUN(tcp, mssdflt) :
+						       TCPTUN(tcp, v6mssdflt));
 	}
 }
 
@@ -449,8 +458,7 @@ tcp_syncache_add(struct tcpcb *ltp, struct tcpseg *sg)
 		return;
 	}
 	if (sy->sy_count >= TCPTUN(tcp, syncache_limit) ||
-	    TCPTUN(tcp, syncookies) == 2 ||
-	    (sc = malloc(sizeof(*sc))) == NULL) {
+	    TCPTUN(tcp, syncookies) == 2 || (sc = malloc(sizeof(*sc))) == NULL) {
 		if (TCPTUN(tcp, syncookies) == 0) {
 			TCPSTAT_INC(tcp, sc_overflow);
 			return;
@@ -462,15 +470,16 @@ tcp_syncache_add(struct tcpcb *ltp, struct tcpseg *sg)
 	TCPSTAT_INC(tcp, sc_added);
 	sy->sy_count++;
 	LIST_INSERT_HEAD(sc_chain(sy, &sc->sc_laddr, sc->sc_lport,
-	    &sc->sc_faddr, sc->sc_fport), sc, sc_hash);
+			     &sc->sc_faddr, sc->sc_fport),
+	    sc, sc_hash);
 	sc_enqueue(sy, sc);
 	sc_synack(tcp, sc);
 }
 
 /* May sg complete sc? false: *reset says whether to refuse it. */
 static bool
-sc_acceptable(struct tcp_state *tcp, struct synent *sc,
-    const struct tcpseg *sg, bool *reset)
+sc_acceptable(struct tcp_state *tcp, struct synent *sc, const struct tcpseg *sg,
+    bool *reset)
 {
 	*reset = sg->sg_ack != sc->sc_iss + 1;
 	if (*reset) {
@@ -520,7 +529,7 @@ tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg, bool *reset)
 	*reset = false;
 	tp = sc_connection(sc);
 	if (tp == NULL) {
-		TCPDROP(tcp, listenoverflow);	/* it will be sent again */
+		TCPDROP(tcp, listenoverflow); /* it will be sent again */
 		return NULL;
 	}
 	tp->snd_nxt = tp->snd_max = tp->iss + 1;
@@ -572,8 +581,7 @@ sc_purge(struct syncache *sy, const struct tcpcb *ltp)
 	struct synent *sc, *next;
 
 	for (uint32_t i = 0; i < SC_LEVELS && sy->sy_count > 0; i++) {
-		for (sc = TAILQ_FIRST(&sy->sy_queue[i]); sc != NULL;
-		     sc = next) {
+		for (sc = TAILQ_FIRST(&sy->sy_queue[i]); sc != NULL; sc = next) {
 			next = TAILQ_NEXT(sc, sc_queue);
 			if (ltp == NULL || sc->sc_ltp == ltp) {
 				sc_free(sy, sc);

@@ -256,11 +256,10 @@ tcp_usr_send(struct socket *so, int flags, struct mbuf *m,
 {
 	struct tcpcb *tp = sototcpcb(so);
 
-	(void)to;		/* connected: Linux ignores it, too */
+	(void)to; /* connected: Linux ignores it, too */
 	(void)tolen;
 	m_freem(control);
-	if (!TCPS_HAVEESTABLISHED(tp->t_state) ||
-	    TCPS_HAVECLOSED(tp->t_state)) {
+	if (!TCPS_HAVEESTABLISHED(tp->t_state) || TCPS_HAVECLOSED(tp->t_state)) {
 		m_freem(m);
 		return EPIPE;
 	}
@@ -327,8 +326,7 @@ tcp_usr_rcvd(struct socket *so, int flags)
 }
 
 static int
-tcp_usr_peeraddr(struct socket *so, struct sockaddr_storage *ss,
-    socklen_t *len)
+tcp_usr_peeraddr(struct socket *so, struct sockaddr_storage *ss, socklen_t *len)
 {
 	const struct tcpcb *tp = sototcpcb(so);
 

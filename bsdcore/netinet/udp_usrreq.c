@@ -13,7 +13,7 @@
 
 #define SOL_UDP_ 17
 #define UDP_SEGMENT_ 103
-#define UDP_MAXSEGMENTS 128u	/* Linux */
+#define UDP_MAXSEGMENTS 128u /* Linux */
 
 /* clang-format off */
 #define UDT(name, member, def, min, max, doc)                                  \
@@ -57,8 +57,8 @@ udp_init(struct stack *s)
 	}
 	error = sysctl_register(s, udp_tunables, nitems(udp_tunables), uds);
 	if (error == 0) {
-		error = stat_register(s, udp_counters, nitems(udp_counters),
-		    uds);
+		error =
+		    stat_register(s, udp_counters, nitems(udp_counters), uds);
 	}
 	return error;
 }
@@ -76,9 +76,9 @@ udp_fini(struct stack *s)
 
 /* A datagram as udp_input() has read it. */
 struct udp_dgram {
-	union inaddr	 ud_src, ud_dst;
-	uint16_t	 ud_sport, ud_dport;
-	int		 ud_off;	/* bytes before the payload */
+	union inaddr ud_src, ud_dst;
+	uint16_t ud_sport, ud_dport;
+	int ud_off; /* bytes before the payload */
 };
 
 /* To one socket; consumes m, whose m_data is at the IP header. */
@@ -146,7 +146,8 @@ udp_wanted(const struct inpcb *inp, const struct mbuf *m,
 {
 	const struct ifnet *ifp = m->m_pkthdr.rcvif;
 
-	if (in_pcbconnected(inp) && (inp->inp_fport != ud->ud_sport ||
+	if (in_pcbconnected(inp) &&
+	    (inp->inp_fport != ud->ud_sport ||
 		!in_eq(&inp->inp_faddr, &ud->ud_src))) {
 		return false;
 	}
@@ -172,7 +173,7 @@ udp_fanout(struct stack *s, const struct inpcbhead *head, struct mbuf *m,
 {
 	struct inpcb *inp;
 
-	LIST_FOREACH(inp, head, inp_porthash) {
+	LIST_FOREACH (inp, head, inp_porthash) {
 		struct mbuf *copy;
 
 		if (!udp_wanted(inp, m, ud)) {
@@ -193,7 +194,7 @@ udp_fanout(struct stack *s, const struct inpcbhead *head, struct mbuf *m,
 static void
 udp_input_many(struct stack *s, struct mbuf *m, const struct udp_dgram *ud)
 {
-	const uint16_t ports[2] = { ud->ud_dport, 0 };	/* 0: INP_ANYIP */
+	const uint16_t ports[2] = { ud->ud_dport, 0 }; /* 0: INP_ANYIP */
 	struct inpcb *last = NULL;
 
 	s->s_udp->uds_stat.uds_inmcast++;
@@ -317,8 +318,8 @@ udp_ctlinput(struct stack *s, int cmd, const struct ctlparam *cp)
 		hard = true;
 	}
 	so = inp->inp_socket;
-	if (error == 0 || (!(inp->inp_flags & INP_RECVERR) &&
-		!(hard && in_pcbconnected(inp)))) {
+	if (error == 0 ||
+	    (!(inp->inp_flags & INP_RECVERR) && !(hard && in_pcbconnected(inp)))) {
 		return;
 	}
 	so->so_error = error;
@@ -406,8 +407,7 @@ udp_output(struct inpcb *inp, struct mbuf *m, const union inaddr *dst,
     uint16_t fport, struct ip_sendopts *is)
 {
 	union inaddr src = inp->inp_laddr;
-	uint32_t max = IP_MAXPACKET - UDP_HDRLEN -
-	    (in_is4(dst) ? IP_HDRLEN : 0);
+	uint32_t max = IP_MAXPACKET - UDP_HDRLEN - (in_is4(dst) ? IP_HDRLEN : 0);
 	uint16_t gso = is->is_gso;
 	int error = 0;
 

@@ -88,6 +88,7 @@ struct socket {
 	struct relay	*so_relay;	/* uipc_relay.c: a host fd carries this socket */
 	uint32_t	 so_refs;	/* calls in flight that dropped the lock */
 	uint8_t		 so_spin;	/* has spinning paid here? kern_synch.c */
+	uint8_t		 so_rounds;	/* successive wakes by a netisr round */
 	uint32_t	 so_user_id;	/* number shown by netstat */
 	int		 so_pid;	/* for netstat and the ledger */
 };

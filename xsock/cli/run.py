@@ -80,7 +80,6 @@ def run(given: argparse.Namespace) -> int:
 def _check(environ: dict[str, str]) -> None:
     """Fail here, in one line, rather than in the program's first socket."""
     import nic
-
     from xsock import _config
 
     config = _config.load(environ)
