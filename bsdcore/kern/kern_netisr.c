@@ -25,12 +25,6 @@
  * the round that may still hold its pointer is over. Ports and the eventfd
  * are watches too.
  *
- * Driving. Being woken by the netisr thread costs a waiting thread a second
- * switch, often of a sleeping processor. So one waiting thread may drive: the
- * ports are silenced in the epoll set, and it polls them itself, runs rounds,
- * and puts them back when it has what it waited for. Whether that pays is
- * learned (ni_credit): who waits for the other end of lo0 had better sleep.
- *
  * By hand, ports are simply polled every round and need no descriptor in the
  * epoll set.
  */
@@ -59,9 +53,6 @@
 #define NETISR_PARK NSEC_PER_MSEC
 #define NETISR_CREDIT 16 /* wakes by a round that make driving worth a try */
 #define NETISR_TXRETRY (100 * NSEC_PER_USEC)
-#define DRIVE_FULL 16  /* credit: never more */
-#define DRIVE_START 8  /* at first */
-#define DRIVE_TRIAL 64 /* waits without credit between two trials */
 
 struct netisr_port {
 	struct watch np_watch; /* wa_fd -1: polled */
@@ -70,7 +61,7 @@ struct netisr_port {
 	bool np_watched; /* in the epoll set */
 	bool np_ready;	 /* may have packets */
 	bool np_wantwrite;
-	bool np_liar;	     /* polls writable without room: go by the clock */
+	bool np_liar; /* polls writable without room: go by the clock */
 	uint64_t np_resume;  /* paused until then; 0 not */
 	uint64_t np_txretry; /* look for room then; 0 not */
 };
@@ -90,10 +81,6 @@ struct netisr {
 	atomic_bool ni_stop;
 	uint64_t ni_until;
 	uint32_t ni_nwatch; /* watches beside ports and the eventfd */
-	bool ni_driven;	    /* a waiting thread polls the ports */
-	int ni_bell;	    /* eventfd of that thread; -1: not made yet */
-	uint8_t ni_credit;
-	uint32_t ni_refused;
 	pthread_t ni_thread;
 	struct watch ni_kick;
 	struct watch *ni_dead;
@@ -121,8 +108,7 @@ netisr_init(struct stack *s)
 		return ENOMEM;
 	}
 	ni->ni_stack = s;
-	ni->ni_epfd = ni->ni_evfd = ni->ni_bell = -1;
-	ni->ni_credit = DRIVE_START;
+	ni->ni_epfd = ni->ni_evfd = -1;
 	LIST_INIT(&ni->ni_ports);
 	error = stat_register(s, netisr_stats, nitems(netisr_stats), ni);
 	if (error != 0) {
@@ -156,9 +142,6 @@ netisr_fini(struct stack *s)
 	}
 	KASSERT(!ni->ni_running);
 	netisr_bury(ni);
-	if (ni->ni_bell >= 0) {
-		close(ni->ni_bell);
-	}
 	if (ni->ni_evfd >= 0) {
 		close(ni->ni_evfd);
 	}
@@ -254,26 +237,6 @@ netisr_port_free(struct watch *w)
 	free(w->wa_arg);
 }
 
-/* What the netisr thread wants to hear of a port. */
-static uint32_t
-netisr_port_events(const struct netisr *ni, const struct netisr_port *np)
-{
-	uint32_t events = ni->ni_driven ? 0 : EPOLLIN;
-
-	return events | (np->np_wantwrite && !np->np_liar ? EPOLLOUT : 0);
-}
-
-/* Tell epoll, if it does not know. */
-static void
-netisr_port_mod(struct netisr *ni, struct netisr_port *np)
-{
-	uint32_t events = netisr_port_events(ni, np);
-
-	if (np->np_watched && np->np_watch.wa_events != events) {
-		(void)netisr_epoll(ni, EPOLL_CTL_MOD, &np->np_watch, events);
-	}
-}
-
 static void
 netisr_port_event(struct stack *s, struct watch *w, uint32_t revents)
 {
@@ -286,7 +249,8 @@ netisr_port_event(struct stack *s, struct watch *w, uint32_t revents)
 		if_restart(np->np_ifp);
 		if (np->np_ifp->if_txblocked) { /* writable, yet it is not */
 			np->np_liar = true;
-			netisr_port_mod(s->s_netisr, np);
+			(void)netisr_epoll(s->s_netisr, EPOLL_CTL_MOD, w,
+			    EPOLLIN);
 			np->np_txretry = s->s_now + NETISR_TXRETRY;
 		}
 	}
@@ -302,7 +266,8 @@ netisr_port_watch(struct netisr *ni, struct netisr_port *np)
 		return 0;
 	}
 	error = netisr_epoll(ni, EPOLL_CTL_ADD, &np->np_watch,
-	    netisr_port_events(ni, np));
+	    EPOLLIN |
+		(np->np_wantwrite && !np->np_liar ? (uint32_t)EPOLLOUT : 0));
 	np->np_watched = error == 0;
 	return error;
 }
@@ -364,10 +329,13 @@ netisr_want_write(struct ifnet *ifp, bool on)
 	}
 	np->np_wantwrite = on;
 	np->np_txretry = 0;
-	if (np->np_liar && on) {
-		np->np_txretry = ifp->if_stack->s_now + NETISR_TXRETRY;
+	if (np->np_liar) {
+		np->np_txretry =
+		    on ? ifp->if_stack->s_now + NETISR_TXRETRY : 0;
+	} else if (np->np_watched) {
+		(void)netisr_epoll(ifp->if_stack->s_netisr, EPOLL_CTL_MOD,
+		    &np->np_watch, EPOLLIN | (on ? (uint32_t)EPOLLOUT : 0));
 	}
-	netisr_port_mod(ifp->if_stack->s_netisr, np);
 }
 
 /* Take packets from one port; true: more may be there. */
@@ -469,9 +437,6 @@ netisr_poll_at(struct stack *s)
 		if (np->np_txretry != 0) {
 			at = u64min(at, np->np_txretry);
 		}
-		if (np->np_ready && np->np_watched && !s->s_netisr->ni_driven) {
-			at = u64min(at, s->s_now);
-		}
 	}
 	return at;
 }
@@ -499,76 +464,6 @@ netisr_kick(struct stack *s)
 	do {
 		n = write(s->s_netisr->ni_evfd, &one, sizeof(one));
 	} while (n < 0 && errno == EINTR);
-}
-
-bool
-netisr_drive_begin(struct stack *s, struct drive *d)
-{
-	struct netisr *ni = s->s_netisr;
-	struct netisr_port *np;
-
-	if (!ni->ni_running || ni->ni_driven || LIST_EMPTY(&ni->ni_ports) ||
-	    (ni->ni_credit == 0 && ++ni->ni_refused % DRIVE_TRIAL != 0)) {
-		return false;
-	}
-	if (ni->ni_bell < 0) {
-		ni->ni_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (ni->ni_bell < 0) {
-			return false;
-		}
-	}
-	d->dr_fd[0] = (struct pollfd){ .fd = ni->ni_bell, .events = POLLIN };
-	d->dr_n = 1;
-	LIST_FOREACH (np, &ni->ni_ports, np_link) {
-		if (!np->np_watched) {
-			continue;
-		}
-		if (np->np_ready || d->dr_n > DRIVE_MAX) {
-			return false; /* the thread is at it */
-		}
-		d->dr_fd[d->dr_n++] = (struct pollfd){ .fd = np->np_watch.wa_fd,
-			.events = POLLIN };
-	}
-	if (d->dr_n == 1) {
-		return false;
-	}
-	ni->ni_drives++;
-	ni->ni_driven = true;
-	LIST_FOREACH (np, &ni->ni_ports, np_link) {
-		netisr_port_mod(ni, np);
-	}
-	return true;
-}
-
-bool
-netisr_drive_round(struct stack *s, const struct drive *d)
-{
-	struct netisr_port *np;
-
-	LIST_FOREACH (np, &s->s_netisr->ni_ports, np_link) {
-		for (int i = 1; i < d->dr_n; i++) {
-			np->np_ready |= d->dr_fd[i].revents != 0 &&
-			    d->dr_fd[i].fd == np->np_watch.wa_fd;
-		}
-	}
-	return netisr_run(s);
-}
-
-void
-netisr_drive_end(struct stack *s, int paid)
-{
-	struct netisr *ni = s->s_netisr;
-	struct netisr_port *np;
-
-	ni->ni_driven = false;
-	LIST_FOREACH (np, &ni->ni_ports, np_link) {
-		netisr_port_mod(ni, np);
-	}
-	if (paid > 0 && ni->ni_credit < DRIVE_FULL) {
-		ni->ni_credit++;
-	} else if (paid < 0 && ni->ni_credit > 0) {
-		ni->ni_credit--;
-	}
 }
 
 static void
@@ -687,11 +582,12 @@ netisr_park(struct netisr *ni)
 	uint32_t turns = ni->ni_turns;
 	uint32_t word = atomic_load_explicit(&ni->ni_word,
 	    memory_order_acquire);
+	bool parked = ni->ni_parked;
 
 	ni->ni_wanted = false;
 	stack_leave(ni->ni_stack);
 	syscall(SYS_futex, &ni->ni_word, FUTEX_WAIT_PRIVATE, word,
-	    ni->ni_parked ? NULL : &tick, NULL, 0);
+	    parked ? NULL : &tick, NULL, 0);
 	stack_enter(ni->ni_stack);
 	if (ni->ni_turns != turns) {
 		ni->ni_parked = false;

@@ -24,27 +24,20 @@
  * The sleep is a raw futex call and not a condition variable because a signal
  * has to end it. A signal whose handler ran during the spin would be missed
  * by that, so the first sleep after a spin is short, and answers EINTR.
- *
- * Where a port may bring what is waited for, the thread drives the ports
- * meanwhile (kern_netisr.c) instead of being woken by the netisr:
- *
- *	0 --(C) waiter--> 3 in ppoll --(A)--> 1, and the waker rings w_bell
- *
- * and its own rounds wake it as they would wake anybody.
  */
 #include <linux/futex.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include <poll.h>
 
 #include "bsdcore/sys/kernel.h"
 
-#define SPIN_FULL 16   /* credit: never more */
-#define SPIN_MIN 8     /* credit that lets a waiter spin */
-#define SPIN_COST 4    /* lost when spinning was in vain */
-#define SPIN_PAUSES 32 /* looks between two readings of the clock */
+#define SPIN_FULL 16		/* credit: never more */
+#define SPIN_MIN 8		/* credit that lets a waiter spin */
+#define SPIN_COST 4		/* lost when spinning was in vain */
+#define SPIN_PAUSES 32		/* looks between two readings of the clock */
 #define FIRST_SLEEP (20 * NSEC_PER_MSEC)
 #define LONGEST_SLEEP (3600 * NSEC_PER_SEC)
 
@@ -74,7 +67,7 @@ futex_sleep(_Atomic uint32_t *word, uint64_t ns)
 		(long)(ns % NSEC_PER_SEC) };
 
 	return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 2, &ts, NULL, 0) ==
-		-1 ?
+		    -1 ?
 	    errno :
 	    0;
 }
@@ -85,7 +78,6 @@ waiters_release(struct stack *s, struct waiter *list)
 	while (list != NULL) {
 		struct waiter *w = list;
 		uint32_t old;
-		int bell = w->w_bell;
 
 		bool driver = w->w_driver;
 
@@ -99,10 +91,6 @@ waiters_release(struct stack *s, struct waiter *list)
 		} else if (old == 2) {
 			syscall(SYS_futex, &w->w_word, FUTEX_WAKE_PRIVATE, 1,
 			    NULL, NULL, 0);
-		} else if (old == 3) {
-			ssize_t n = write(bell, &(uint64_t){ 1 }, 8);
-
-			(void)n; /* full: it has rung */
 		}
 	}
 }
@@ -156,7 +144,7 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 	uint32_t word = 0;
 
 	if (!atomic_compare_exchange_strong_explicit(&w->w_word, &word, 2,
-		memory_order_acq_rel, memory_order_acquire)) { /* (B) */
+		memory_order_acq_rel, memory_order_acquire)) {	/* (B) */
 		return 0;
 	}
 	for (;;) {
@@ -168,7 +156,8 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 		}
 		ns = u64min(deadline - now, spun ? FIRST_SLEEP : LONGEST_SLEEP);
 		error = futex_sleep(&w->w_word, ns);
-		if (atomic_load_explicit(&w->w_word, memory_order_acquire) == 1) {
+		if (atomic_load_explicit(&w->w_word, memory_order_acquire) ==
+		    1) {
 			return 0;
 		}
 		if (error == EINTR ||
@@ -188,97 +177,6 @@ spin_account(uint8_t *credit, bool paid)
 	}
 }
 
-/* Sleep in ppoll: 0 look again, EINTR, EWOULDBLOCK. *rang: others woke w. */
-static int
-drive_sleep(struct stack *s, struct waiter *w, struct drive *d,
-    uint64_t deadline, bool *rang)
-{
-	uint64_t now = stack_clock(s), ns;
-	uint32_t word = 0;
-	struct timespec ts;
-	int n, error;
-
-	if (now >= deadline) {
-		return EWOULDBLOCK;
-	}
-	ns = u64min(deadline - now, LONGEST_SLEEP);
-	ts.tv_sec = (time_t)(ns / NSEC_PER_SEC);
-	ts.tv_nsec = (long)(ns % NSEC_PER_SEC);
-	if (!atomic_compare_exchange_strong_explicit(&w->w_word, &word, 3,
-		memory_order_acq_rel, memory_order_acquire)) { /* (C) */
-		return 0;
-	}
-	n = ppoll(d->dr_fd, (nfds_t)d->dr_n, &ts, NULL);
-	error = n < 0 ? errno : 0;
-	word = 3;
-	if (!atomic_compare_exchange_strong_explicit(&w->w_word, &word, 0,
-		memory_order_acq_rel, memory_order_acquire)) {
-		*rang = true;
-		return 0;
-	}
-	return error != 0 ? EINTR : 0;
-}
-
-/* Drive the ports until w is woken. No lock held; as waiter_sleep(). *paid as
- * netisr_drive_end() has it. */
-static int
-waiter_drive(struct stack *s, struct waiter *w, struct drive *d,
-    uint64_t deadline, int *paid)
-{
-	bool rang = false, more = false;
-	uint64_t junk;
-	int error = 0;
-
-	while (atomic_load_explicit(&w->w_word, memory_order_acquire) != 1 &&
-	    error == 0) {
-		for (int i = 0; i < d->dr_n; i++) {
-			d->dr_fd[i].revents = 0;
-		}
-		if (!more) {
-			error = drive_sleep(s, w, d, deadline, &rang);
-		}
-		if (d->dr_fd[0].revents != 0) {
-			ssize_t n = read(w->w_bell, &junk, sizeof(junk));
-
-			(void)n;
-		}
-		for (int i = 1; i < d->dr_n; i++) {
-			more |= d->dr_fd[i].revents != 0;
-		}
-		if (more) {
-			stack_enter(s);
-			more = netisr_drive_round(s, d);
-			stack_leave(s);
-			*paid = 1;
-		}
-	}
-	if (rang) {
-		*paid = -1;
-	}
-	return atomic_load_explicit(&w->w_word, memory_order_acquire) == 1 ?
-	    0 :
-	    error;
-}
-
-/* waiter_wait() by driving; false: it is not to be. No spinning first: it was
- * measured slower, as it keeps the other side from the processor. */
-static bool
-waiter_driven(struct stack *s, struct waiter *w, uint64_t deadline, int *error)
-{
-	struct drive d;
-	int paid = 0;
-
-	if (!netisr_drive_begin(s, &d)) {
-		return false;
-	}
-	w->w_bell = d.dr_fd[0].fd;
-	stack_leave(s);
-	*error = waiter_drive(s, w, &d, deadline, &paid);
-	stack_enter(s);
-	netisr_drive_end(s, paid);
-	return true;
-}
-
 /* Drop the lock, wait for w, retake it. */
 static int
 waiter_wait(struct stack *s, struct waiter *w, uint8_t *spin, uint64_t deadline)
@@ -288,9 +186,6 @@ waiter_wait(struct stack *s, struct waiter *w, uint8_t *spin, uint64_t deadline)
 	bool spun = may && *spin >= SPIN_MIN, woken = false;
 	int error = 0;
 
-	if (waiter_driven(s, w, deadline, &error)) {
-		return error;
-	}
 	stack_leave(s);
 	if (spun) {
 		woken = waiter_spin(w, budget);
@@ -333,7 +228,7 @@ waiter_retire(struct stack *s, struct waiter *w)
 		return false;
 	}
 	for (struct waiter **wp = &s->s_wakeup; *wp != NULL;
-	    wp = &(*wp)->w_next) {
+	     wp = &(*wp)->w_next) {
 		if (*wp == w) {
 			*wp = w->w_next;
 			return true;
