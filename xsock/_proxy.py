@@ -101,11 +101,12 @@ class Proxy:
         """A connect() has begun or is done: data goes through the pair from now on."""
         if self.is_stream and self.end >= 0:
             end, self.end = self.end, -1
+            # Calls that wait on the socket itself are ended by this and made again: they
+            # must find that data goes through the pair now.
+            sock._xs_so = None
             result = lib.bsd_relay(self.handle, end, lib.BSD_RELAY_PAIR)
             if result < 0:
-                os.close(end)
                 throw(result)
-            sock._xs_so = None
         elif not self.is_stream:
             self.settle(sock)
 
