@@ -24,7 +24,7 @@ static const struct sysctl_def so_tunables[] = {
 	{ "kern.ipc.somaxconn", offsetof(struct so_state, sos_somaxconn),
 	    4096, 1, 65535, "upper bound of listen(2)'s backlog" },
 	{ "kern.ipc.spin", offsetof(struct so_state, sos_spin),
-	    50000, 0, 10000000, "ns a waiting thread spins before it sleeps" },
+	    20000, 0, 10000000, "ns a waiting thread spins before it sleeps" },
 	{ "kern.ipc.handoff", offsetof(struct so_state, sos_handoff),
 	    0, 0, 1000000, "ns a woken spinner leaves the interpreter to its waker" },
 	{ "kern.ipc.copychunk", offsetof(struct so_state, sos_chunk),
@@ -34,6 +34,11 @@ static const struct sysctl_def so_tunables[] = {
 };
 static const struct stat_def so_stats[] = {
 	{ "kern.ipc.listen_overflow", offsetof(struct so_state, sos_listen_overflow) },
+	{ "kern.ipc.wait.spun", offsetof(struct so_state, sos_spun) },
+	{ "kern.ipc.wait.spun_lost", offsetof(struct so_state, sos_spunlost) },
+	{ "kern.ipc.wait.handed", offsetof(struct so_state, sos_handed) },
+	{ "kern.ipc.wait.handed_lost", offsetof(struct so_state, sos_handlost) },
+	{ "kern.ipc.wait.slept", offsetof(struct so_state, sos_slept) },
 	{ "kern.ipc.nobufs", offsetof(struct so_state, sos_nobufs) },
 };
 /* clang-format on */
