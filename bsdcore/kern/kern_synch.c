@@ -35,21 +35,21 @@
  * by that, so the first sleep after a spin is short, and answers EINTR.
  */
 #include <linux/futex.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-#include <poll.h>
 
 #include "bsdcore/sys/kernel.h"
 
-#define SPIN_BACKOFF 12		/* waits skipped after spins in vain: 2^n at most */
-#define SPIN_STEP 3		/* added to n by each */
-#define SPIN_GOOD 64		/* spins that paid, in a row, to forget those */
-#define HAND_FULL 64		/* the same for handing over; a wakeup without it */
-#define HAND_MIN 32		/* earns one, so that it is tried now and then */
+#define SPIN_BACKOFF 12 /* waits skipped after spins in vain: 2^n at most */
+#define SPIN_STEP 3	/* added to n by each */
+#define SPIN_GOOD 64	/* spins that paid, in a row, to forget those */
+#define HAND_FULL 64	/* the same for handing over; a wakeup without it */
+#define HAND_MIN 32	/* earns one, so that it is tried now and then */
 #define HAND_COST 16
-#define SPIN_PAUSES 32		/* looks between two readings of the clock */
+#define SPIN_PAUSES 32 /* looks between two readings of the clock */
 #define FIRST_SLEEP (20 * NSEC_PER_MSEC)
 #define LONGEST_SLEEP (3600 * NSEC_PER_SEC)
 
@@ -79,7 +79,7 @@ futex_sleep(_Atomic uint32_t *word, uint64_t ns)
 		(long)(ns % NSEC_PER_SEC) };
 
 	return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 2, &ts, NULL, 0) ==
-		    -1 ?
+		-1 ?
 	    errno :
 	    0;
 }
@@ -126,7 +126,8 @@ so_wake_waiters(struct socket *so, int events)
 {
 	if (so->so_waiters != NULL) {
 		so->so_rounds = netisr_inround(so->so_stack) ?
-		    (uint8_t)u32min(so->so_rounds + 1u, UINT8_MAX) : 0;
+		    (uint8_t)u32min(so->so_rounds + 1u, UINT8_MAX) :
+		    0;
 	}
 	waitlist_wake(so->so_stack, so->so_waiters, events);
 }
@@ -174,7 +175,7 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 	uint32_t word = 0;
 
 	if (!atomic_compare_exchange_strong_explicit(&w->w_word, &word, 2,
-		memory_order_acq_rel, memory_order_acquire)) {	/* (B) */
+		memory_order_acq_rel, memory_order_acquire)) { /* (B) */
 		return 0;
 	}
 	for (;;) {
@@ -186,8 +187,7 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 		}
 		ns = u64min(deadline - now, spun ? FIRST_SLEEP : LONGEST_SLEEP);
 		error = futex_sleep(&w->w_word, ns);
-		if (atomic_load_explicit(&w->w_word, memory_order_acquire) ==
-		    1) {
+		if (atomic_load_explicit(&w->w_word, memory_order_acquire) == 1) {
 			return 0;
 		}
 		if (error == EINTR ||
@@ -202,8 +202,8 @@ spin_account(struct spin *sp, bool paid)
 {
 	if (!paid) {
 		sp->sp_good = 0;
-		sp->sp_backoff = (uint8_t)u32min(SPIN_BACKOFF,
-		    sp->sp_backoff + SPIN_STEP);
+		sp->sp_backoff =
+		    (uint8_t)u32min(SPIN_BACKOFF, sp->sp_backoff + SPIN_STEP);
 		sp->sp_skip = (uint16_t)(1u << sp->sp_backoff);
 	} else if (sp->sp_good < SPIN_GOOD) {
 		sp->sp_good++;
@@ -300,7 +300,7 @@ waiter_retire(struct stack *s, struct waiter *w)
 		return false;
 	}
 	for (struct waiter **wp = &s->s_wakeup; *wp != NULL;
-	     wp = &(*wp)->w_next) {
+	    wp = &(*wp)->w_next) {
 		if (*wp == w) {
 			*wp = w->w_next;
 			return true;

@@ -152,7 +152,7 @@ sofree(struct socket *so)
 	}
 	if (so->so_head != NULL) {
 		if (so->so_state & SS_COMP) {
-			return;		/* to be accepted all the same */
+			return; /* to be accepted all the same */
 		}
 		soqremove(so);
 	}
@@ -218,8 +218,8 @@ solisten(struct socket *so, int backlog)
 		so->so_options |= SOO_ACCEPTCONN;
 	}
 	/* As Linux: negative means as many as allowed. */
-	so->so_qlimit = backlog < 0 || backlog > max ? (uint32_t)max :
-						       (uint32_t)backlog;
+	so->so_qlimit =
+	    backlog < 0 || backlog > max ? (uint32_t)max : (uint32_t)backlog;
 	return 0;
 }
 
@@ -425,8 +425,7 @@ so_disconnect(struct socket *so)
 	bool hard = (so->so_options & SOO_LINGER) && so->so_linger == 0;
 
 	if ((lost || hard) && pr->pr_usrreqs->pru_abort != NULL &&
-	    so->so_family != AF_LOCAL &&
-	    (pr->pr_flags & PR_CONNREQUIRED)) {
+	    so->so_family != AF_LOCAL && (pr->pr_flags & PR_CONNREQUIRED)) {
 		pr->pr_usrreqs->pru_abort(so);
 	} else if (!(so->so_state & SS_ISDISCONNECTING)) {
 		(void)PRU0(so, disconnect);
