@@ -437,6 +437,11 @@ in_pcbbind(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 		}
 	}
 	inp->inp_laddr = addr;
+	if (port == 0 && sa != NULL && (inp->inp_flags & INP_NOPORT)) {
+		/* connect() will choose one, which may be shared. */
+		inp->inp_flags |= in_isany(&addr) ? 0 : INP_BOUNDADDR;
+		return 0;
+	}
 	if (port == 0 && sa != NULL && (so->so_options & SOO_ANYIP) &&
 	    in_isany(&addr)) {
 		inp->inp_flags |= INP_ANYIP;
@@ -620,7 +625,9 @@ in_pcbdisconnect(struct inpcb *inp)
 	if (!(inp->inp_flags & INP_BOUNDADDR)) {
 		inp->inp_laddr = any;
 	}
-	if (!(inp->inp_flags & INP_BOUNDPORT)) {
+	/* A datagram socket that connects anew keeps its port. */
+	if (!(inp->inp_flags & INP_BOUNDPORT) &&
+	    inp->inp_info->ipi_ipproto == IPPROTO_TCP) {
 		port_leave(inp);
 	}
 	route_release(inp->inp_info->ipi_stack, &inp->inp_route);

@@ -64,6 +64,8 @@ struct inpcb {
 #define INP_RECVOPTS 0x200000
 #define INP_MCASTALL 0x400000 /* groups somebody else joined too; default on */
 #define INP_DONTFRAG6 0x800000
+#define INP_NOPORT 0x1000000 /* IP_BIND_ADDRESS_NO_PORT */
+#define INP_RECVPATHMTU6 0x2000000
 
 LIST_HEAD(inpcbhead, inpcb);
 

@@ -327,6 +327,48 @@ udp_ctlinput(struct stack *s, int cmd, const struct ctlparam *cp)
 	sowwakeup(so);
 }
 
+/* The datagram a refusal is about, as far as anybody remembers: headers. */
+static void
+udp_refused(struct stack *s, const struct inpcb *inp, uint8_t b[28])
+{
+	struct ip ip = { .ip_vhl = 0x45,
+		.ip_len = htons(28),
+		.ip_ttl = (uint8_t)s->s_ip->ips_ttl,
+		.ip_p = IPPROTO_UDP,
+		.ip_src = inp->inp_faddr.ia_w[3],
+		.ip_dst = inp->inp_laddr.ia_w[3] };
+	struct udphdr uh = { .uh_sport = htons(inp->inp_fport),
+		.uh_dport = htons(inp->inp_lport),
+		.uh_ulen = htons(UDP_HDRLEN) };
+
+	ip_fillsum(&ip);
+	memcpy(b, &ip, sizeof(ip));
+	memcpy(b + sizeof(ip), &uh, sizeof(uh));
+}
+
+void
+udp_unreach(struct inpcb *inp)
+{
+	struct stack *s = inp->inp_info->ipi_stack;
+	struct ifnet *ifp = NULL;
+	struct mbuf *m;
+
+	if (!in_pcbconnected(inp) || !in_is4(&inp->inp_faddr) ||
+	    ip_pathmtu(s, &inp->inp_route, &inp->inp_faddr, in_pcbscope(inp),
+		&ifp) == 0) {
+		return;
+	}
+	m = m_gethdr(s->s_mb, MT_DATA);
+	if (m == NULL) {
+		s->s_udp->uds_stat.uds_nomem++;
+		return;
+	}
+	m->m_len = m->m_pkthdr.len = IP_HDRLEN + UDP_HDRLEN;
+	udp_refused(s, inp, m->m_data);
+	m->m_pkthdr.rcvif = ifp;
+	icmp_error(s, m, ICMP_UNREACH, ICMP_UNREACH_PORT, 0);
+}
+
 /* ---- out ---- */
 
 /* One datagram (or, with gso, several in one): header, and down. */
