@@ -383,6 +383,25 @@ port_choose(const struct inpcb *inp, bool connecting)
 	return 0;
 }
 
+/* For many: a group, or a broadcast of any interface. */
+static bool
+bind_ismany(const struct stack *s, const union inaddr *a)
+{
+	const struct ifnet *ifp;
+
+	if (in_ismulticast(a) || in_isbroadcast4(a)) {
+		return true;
+	}
+	if (in_is4(a)) {
+		TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
+			if (in_broadcast(ifp, a)) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
 /* Is it an address a socket may be bound to? */
 static int
 bind_checkaddr(const struct inpcb *inp, const union inaddr *a, uint32_t scope)
@@ -396,22 +415,11 @@ bind_checkaddr(const struct inpcb *inp, const union inaddr *a, uint32_t scope)
 	if (in_islinklocal6(a) && scope == 0 && so->so_boundif == 0) {
 		return EINVAL;
 	}
-	if (in_isany(a) || in_ismulticast(a) || in_isbroadcast4(a) ||
-	    (in_is4(a) && in_isloopback(a)) || (so->so_options & SOO_ANYIP) ||
-	    (inp->inp_flags & INP_FREEBIND) ||
-	    ifa_ifwithaddr(so->so_stack, a) != NULL) {
+	if (in_isany(a) || ifa_ifwithaddr(so->so_stack, a) != NULL ||
+	    (so->so_options & SOO_ANYIP) || (inp->inp_flags & INP_FREEBIND)) {
 		return 0;
 	}
-	if (in_is4(a)) {
-		const struct ifnet *ifp;
-
-		TAILQ_FOREACH (ifp, &so->so_stack->s_if->ifs_list, if_link) {
-			if (in_broadcast(ifp, a)) {
-				return 0;
-			}
-		}
-	}
-	return EADDRNOTAVAIL;
+	return bind_ismany(so->so_stack, a) ? 0 : EADDRNOTAVAIL;
 }
 
 int
@@ -463,6 +471,9 @@ in_pcbbind(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 	}
 	if (sa != NULL && !in_isany(&addr)) {
 		inp->inp_flags |= INP_BOUNDADDR;
+		if (bind_ismany(so->so_stack, &addr)) {
+			inp->inp_flags |= INP_BOUNDMANY;
+		}
 	}
 	if (sa != NULL) {
 		/* Even port 0 was the user's wish to have one and keep it. */

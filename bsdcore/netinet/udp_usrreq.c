@@ -459,7 +459,7 @@ udp_output(struct inpcb *inp, struct mbuf *m, const union inaddr *dst,
 	}
 	if (!in_isany(&is->is_src)) {
 		src = is->is_src;
-	} else if (in_isany(&src) || in_ismulticast(&src)) {
+	} else if (in_pcbnosource(inp)) {
 		error = ip_pcbsource(inp, dst, is->is_scope, &src);
 	}
 	if (error == 0 && in_is4(&src) != in_is4(dst)) {
