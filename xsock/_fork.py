@@ -6,11 +6,18 @@ process cannot. So at exit what is queued is sent first, for at most
 """
 
 import atexit
+import gc
 import os
+from typing import Final
 
+from bsdcore._ffi import lib
 from xsock import _wiring
+from xsock._socket import socket
 
 __all__ = ["guard"]
+
+OPEN_STATES: Final = ("ESTABLISHED", "CLOSE_WAIT")
+SHUT_WR: Final = 1
 
 _guarded = False
 
@@ -57,9 +64,23 @@ def _in_child() -> None:
 _orphans: "list[_wiring.Stack]" = []
 
 
+def _say_goodbye(stack: "_wiring.Stack") -> None:
+    """End what the program left open, as a kernel would for it."""
+    from bsdcore import netstat
+
+    if not any(row.state in OPEN_STATES for row in netstat.sockets(stack.core)):
+        return
+    for thing in gc.get_objects():
+        if issubclass(type(thing), socket):
+            handle = getattr(thing, "_xs_h", None)
+            if handle is not None and thing._xs_host is stack.host:
+                lib.bsd_shutdown(handle, SHUT_WR)
+
+
 def _at_exit() -> None:
     for stack in _stacks():
         if stack.pid == os.getpid():
+            _say_goodbye(stack)
             stack.drain()
             if stack.usernet is not None:
                 # The other half of the way out: what the gateway still has to give to the host.

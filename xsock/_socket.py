@@ -285,7 +285,7 @@ class socket(_stdlib.socket):
         if result < 0:
             h = None
             throw(result)
-        if self._xs_kind == SOCK_DGRAM:
+        if self._xs_kind == SOCK_DGRAM and self._xs_port is None:
             self._xs_port = self._xs_host.claim(SOCK_DGRAM, h)
 
     def listen(self, backlog: int = 128, /) -> None:
@@ -386,6 +386,8 @@ class socket(_stdlib.socket):
             self._xs_dialled = True
             if self._xs_px is not None:
                 self._xs_px.connecting(self)
+            if self._xs_kind == SOCK_DGRAM and self._xs_port is None:
+                self._xs_port = self._xs_host.claim(SOCK_DGRAM, self._xs_h, False)
         while result == EINTR:
             # The connecting goes on by itself; wait for its end.
             result = lib.bsd_wait(self._xs_h, POLLOUT, retry(EINTR, end))
@@ -642,6 +644,9 @@ class socket(_stdlib.socket):
             if so is None:
                 throw(-9)
             n = _send(so, view, len(view), flags, to, tmo)
+        if self._xs_port is None:
+            # It has a port of its own only now.
+            self._xs_port = self._xs_host.claim(self._xs_kind, so, False)
         return n
 
     def sendmsg(self, *args: Any) -> int:

@@ -7,7 +7,7 @@
 The gateway is a second Stack whose interface takes any address; it ends the
 program's flows and carries them on over the host's sockets, in C. In the
 manner of slirp, 10.0.2.2 is the host's loopback (unless ``loopback=off``) and
-10.0.2.3 port 53 the host's name server. Options, written after ``usernet``:
+10.0.2.3 port 53 the host's name server. Options, as in ``usernet:loopback=off``:
 
 - ``mtu=BYTES``: of the pair, 65520 by default;
 - ``loopback=off``: 10.0.2.2 does not lead to the host;

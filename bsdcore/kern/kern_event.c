@@ -35,7 +35,7 @@ struct evq {
 	struct waitpoint *q_waiters;
 	int		 q_fd;
 	bool		 q_signalled;	/* q_fd is readable */
-	uint8_t		 q_spin;
+	struct spin	 q_spin;
 };
 
 static void
@@ -146,7 +146,7 @@ bsd_evq_new(struct stack *s, struct evq **out)
 		return -error;
 	}
 	q->q_stack = s;
-	q->q_spin = 8;
+	q->q_spin = (struct spin)SPIN_INIT;
 	LIST_INIT(&q->q_all);
 	TAILQ_INIT(&q->q_ready);
 	stack_enter(s);

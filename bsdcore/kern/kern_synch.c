@@ -21,6 +21,14 @@
  * keeps a credit that rises when spinning (or a sleep shorter than a spin)
  * paid, and falls when it did not.
  *
+ * Handing over (kern.ipc.handoff, off by default) is for interpreters with one
+ * big lock. The thread that woke us is on its way back to its interpreter; if we
+ * went back at once, we would take the big lock just before it wants it, it would
+ * sleep for it, and each exchange would cost two sleeps. So a spinning waiter
+ * that has been woken stays until some thread has come to wait here, which is
+ * when that thread has let go of its big lock; but at most the time given, and
+ * only where it has paid.
+ *
  * The sleep is a raw futex call and not a condition variable because a signal
  * has to end it. A signal whose handler ran during the spin would be missed
  * by that, so the first sleep after a spin is short, and answers EINTR.
@@ -37,6 +45,9 @@
 #define SPIN_FULL 16		/* credit: never more */
 #define SPIN_MIN 8		/* credit that lets a waiter spin */
 #define SPIN_COST 4		/* lost when spinning was in vain */
+#define HAND_FULL 64		/* the same for handing over; a wakeup without it */
+#define HAND_MIN 32		/* earns one, so that it is tried now and then */
+#define HAND_COST 16
 #define SPIN_PAUSES 32		/* looks between two readings of the clock */
 #define FIRST_SLEEP (20 * NSEC_PER_MSEC)
 #define LONGEST_SLEEP (3600 * NSEC_PER_SEC)
@@ -137,6 +148,24 @@ waiter_spin(struct waiter *w, uint64_t ns)
 	return false;
 }
 
+/* Woken: stay until somebody else waits, at most ns. true: somebody does. */
+static bool
+waiter_handover(struct so_state *sos, uint32_t waits, uint64_t ns)
+{
+	uint64_t end = synch_now() + ns;
+
+	do {
+		for (int i = 0; i < SPIN_PAUSES; i++) {
+			if (atomic_load_explicit(&sos->sos_waits,
+				memory_order_relaxed) != waits) {
+				return true;
+			}
+			cpu_pause();
+		}
+	} while (synch_now() < end);
+	return false;
+}
+
 /* Sleep once; 0 woken, else EINTR or EWOULDBLOCK. No lock held. */
 static int
 waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
@@ -177,18 +206,40 @@ spin_account(uint8_t *credit, bool paid)
 	}
 }
 
+static void
+hand_account(uint8_t *credit, bool tried, bool paid)
+{
+	if (paid) {
+		*credit = HAND_FULL;
+	} else if (tried) {
+		*credit -= (uint8_t)u32min(*credit, HAND_COST);
+	} else if (*credit < HAND_MIN) {
+		(*credit)++;
+	}
+}
+
 /* Drop the lock, wait for w, retake it. */
 static int
-waiter_wait(struct stack *s, struct waiter *w, uint8_t *spin, uint64_t deadline)
+waiter_wait(struct stack *s, struct waiter *w, struct spin *spin,
+    uint64_t deadline)
 {
-	uint64_t budget = (uint64_t)s->s_so->sos_spin, slept = 0;
-	bool may = spin != NULL && budget > 0 && s->s_so->sos_ncpu > 1;
-	bool spun = may && *spin >= SPIN_MIN, woken = false;
+	struct so_state *sos = s->s_so;
+	uint64_t budget = (uint64_t)sos->sos_spin, slept = 0;
+	uint64_t hand = (uint64_t)sos->sos_handoff;
+	bool may = spin != NULL && budget > 0 && sos->sos_ncpu > 1;
+	bool spun = may && spin->sp_credit >= SPIN_MIN, woken = false;
+	bool handed = false, tried = false;
+	uint32_t waits = 1 +
+	    atomic_fetch_add_explicit(&sos->sos_waits, 1, memory_order_relaxed);
 	int error = 0;
 
 	stack_leave(s);
 	if (spun) {
 		woken = waiter_spin(w, budget);
+		if (woken && hand > 0 && spin->sp_hand >= HAND_MIN) {
+			tried = true;
+			handed = waiter_handover(sos, waits, hand);
+		}
 	}
 	if (!woken) {
 		slept = may && !spun ? synch_now() : 0;
@@ -197,9 +248,10 @@ waiter_wait(struct stack *s, struct waiter *w, uint8_t *spin, uint64_t deadline)
 	}
 	stack_enter(s);
 	if (spun) {
-		spin_account(spin, woken);
+		spin_account(&spin->sp_credit, woken);
+		hand_account(&spin->sp_hand, tried, handed);
 	} else if (may && slept < budget) {
-		spin_account(spin, true);
+		spin_account(&spin->sp_credit, true);
 	}
 	return error;
 }
@@ -267,7 +319,7 @@ waiter_pointless(const struct stack *s, uint64_t deadline)
 }
 
 int
-waitlist_sleep(struct stack *s, struct waitpoint **list, uint8_t *spin,
+waitlist_sleep(struct stack *s, struct waitpoint **list, struct spin *spin,
     uint64_t deadline)
 {
 	struct waiter w = { .w_next = NULL };
@@ -287,7 +339,7 @@ int
 sowait_many(struct stack *s, struct waitpoint *v, int n, uint64_t deadline)
 {
 	struct waiter w = { .w_next = NULL };
-	uint8_t *spin = n == 1 ? &v[0].wp_so->so_spin : NULL;
+	struct spin *spin = n == 1 ? &v[0].wp_so->so_spin : NULL;
 	int error;
 
 	if (waiter_pointless(s, deadline)) {

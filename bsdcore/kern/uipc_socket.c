@@ -24,7 +24,9 @@ static const struct sysctl_def so_tunables[] = {
 	{ "kern.ipc.somaxconn", offsetof(struct so_state, sos_somaxconn),
 	    4096, 1, 65535, "upper bound of listen(2)'s backlog" },
 	{ "kern.ipc.spin", offsetof(struct so_state, sos_spin),
-	    0, 0, 10000000, "ns a waiting thread spins before it sleeps" },
+	    50000, 0, 10000000, "ns a waiting thread spins before it sleeps" },
+	{ "kern.ipc.handoff", offsetof(struct so_state, sos_handoff),
+	    0, 0, 1000000, "ns a woken spinner leaves the interpreter to its waker" },
 	{ "kern.ipc.copychunk", offsetof(struct so_state, sos_chunk),
 	    131072, 4096, 1 << 24, "bytes copied at a time outside the lock" },
 	{ "net.local.space", offsetof(struct so_state, sos_local_space),
@@ -89,7 +91,7 @@ soalloc(struct stack *s, const struct protosw *pr, int family)
 	so->so_type = pr->pr_type;
 	so->so_protocol = pr->pr_protocol;
 	so->so_rcv.sb_lowat = so->so_snd.sb_lowat = 1;
-	so->so_spin = 8;
+	so->so_spin = (struct spin)SPIN_INIT;
 	so->so_pid = sos->sos_pid;
 	so->so_user_id = ++sos->sos_next_id;
 	TAILQ_INIT(&so->so_incomp);

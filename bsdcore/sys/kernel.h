@@ -34,7 +34,7 @@ int sowait(struct socket *so, int events, uint64_t deadline);
 int sowait_many(struct stack *s, struct waitpoint *v, int n,
     uint64_t deadline);
 /* The same on any list of waitpoints; spin may be NULL: do not. */
-int waitlist_sleep(struct stack *s, struct waitpoint **list, uint8_t *spin,
+int waitlist_sleep(struct stack *s, struct waitpoint **list, struct spin *spin,
     uint64_t deadline);
 void waitlist_wake(struct stack *s, struct waitpoint *list, int events);
 /* wp_events beyond poll's: somebody waits for SB_LOCK. */

@@ -332,7 +332,8 @@ recv_again(struct socket *so, void *buf, size_t len, int flags)
 	return n;
 }
 
-TEST(threads_rr)
+static void
+exchange(int64_t handoff)
 {
 	struct stack *s = new_stack(0);
 	struct side b = { 0 };
@@ -340,6 +341,7 @@ TEST(threads_rr)
 	pthread_t t;
 	char out[64], in[64];
 
+	CHECK_EQ(bsd_sysctl_set(s, "kern.ipc.handoff", handoff), 0);
 	CHECK_EQ(bsd_socketpair(s, AF_UNIX, SOCK_STREAM, &a, &b.so), 0);
 	CHECK_EQ(pthread_create(&t, NULL, echo, &b), 0);
 	for (int i = 0; i < 5000; i++) {
@@ -355,6 +357,16 @@ TEST(threads_rr)
 	bsd_close(a);
 	bsd_close(b.so);
 	free_stack(s);
+}
+
+TEST(threads_rr)
+{
+	exchange(0);
+}
+
+TEST(threads_rr_handing_over)
+{
+	exchange(20000);
 }
 
 static void *
@@ -534,6 +546,7 @@ TEST(stack_goes_first)
 
 TESTS(RUN(stream_pair), RUN(stream_flow_control), RUN(unread_data_resets),
     RUN(datagrams), RUN(seqpacket_keeps_records), RUN(listen_accept),
-    RUN(options), RUN(event_queue), RUN(threads_rr), RUN(threads_bulk),
+    RUN(options), RUN(event_queue), RUN(threads_rr), RUN(threads_rr_handing_over),
+    RUN(threads_bulk),
     RUN(shutdown_wakes_close_does_not), RUN(timeout_runs_out),
     RUN(signal_ends_a_wait), RUN(stack_goes_first))
