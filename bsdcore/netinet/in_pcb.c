@@ -42,6 +42,16 @@ pcb_options(const struct inpcb *inp)
 	return inp->inp_socket->so_options;
 }
 
+/* The unspecified address of the socket's family. */
+static union inaddr
+pcb_any(const struct inpcb *inp)
+{
+	union inaddr any6 = { .ia_b = { 0 } };
+
+	return inp->inp_socket->so_family == AF_INET ? in_map4(INADDR_ANY) :
+						       any6;
+}
+
 struct inpcbinfo *
 in_pcbinfo_new(struct stack *s, uint8_t ipproto)
 {
@@ -83,18 +93,14 @@ int
 in_pcballoc(struct socket *so, struct inpcbinfo *ipi, struct inpcb **out)
 {
 	struct inpcb *inp = calloc(1, sizeof(*inp));
-	union inaddr any = { .ia_b = { 0 } };
 
 	if (inp == NULL) {
 		return ENOBUFS;
 	}
-	if (so->so_family == AF_INET) {
-		any = in_map4(INADDR_ANY);
-	}
 	inp->inp_info = ipi;
 	inp->inp_socket = so;
-	inp->inp_laddr = any;
-	inp->inp_faddr = any;
+	inp->inp_laddr = pcb_any(inp);
+	inp->inp_faddr = inp->inp_laddr;
 	inp->inp_flags = INP_MLOOP | INP_MCASTALL;
 	inp->inp_ttl = (uint8_t)ipi->ipi_stack->s_ip->ips_ttl;
 	inp->inp_mttl = 1;
@@ -606,10 +612,8 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 		error = EADDRNOTAVAIL;
 	}
 	if (error != 0) {
-		union inaddr none = { .ia_b = { 0 } };
-
 		inp->inp_laddr = old;
-		inp->inp_faddr = in_is4(&old) ? in_map4(INADDR_ANY) : none;
+		inp->inp_faddr = pcb_any(inp);
 		inp->inp_fport = 0;
 		return error;
 	}
@@ -624,17 +628,12 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 void
 in_pcbdisconnect(struct inpcb *inp)
 {
-	union inaddr any = { .ia_b = { 0 } };
-
-	if (inp->inp_socket->so_family == AF_INET) {
-		any = in_map4(INADDR_ANY);
-	}
 	hash_leave(inp);
-	inp->inp_faddr = any;
+	inp->inp_faddr = pcb_any(inp);
 	inp->inp_fport = 0;
 	inp->inp_flowid = 0;
 	if (!(inp->inp_flags & INP_BOUNDADDR)) {
-		inp->inp_laddr = any;
+		inp->inp_laddr = pcb_any(inp);
 	}
 	/* A datagram socket that connects anew keeps its port. */
 	if (!(inp->inp_flags & INP_BOUNDPORT) &&
