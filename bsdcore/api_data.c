@@ -46,6 +46,13 @@ xfer_init(struct xfer *x, const struct iovec *iov, int iovcnt, int flags,
 	return 0;
 }
 
+/* Data that goes through a descriptor has an order, and no call may meddle. */
+static int
+xfer_elsewhere(const struct socket *so, const struct xfer *x)
+{
+	return !(x->x_flags & MSG_OOB) && relay_carries(so) ? EINTR : 0;
+}
+
 /* Wait for more; errno or 0: try again. */
 static int
 xfer_wait(struct socket *so, struct xfer *x, int events)
@@ -59,7 +66,7 @@ xfer_wait(struct socket *so, struct xfer *x, int events)
 	if (error == 0 && (so->so_state & SS_DEFUNCT)) {
 		error = EBADF;
 	}
-	return error;
+	return error != 0 ? error : xfer_elsewhere(so, x);
 }
 
 static void
@@ -118,8 +125,12 @@ api_send(struct socket *so, struct xfer *x, const void *control,
 		return error;
 	}
 	xfer_start(so, x, so->so_sndtimeo);
-	error = send_loop(so, x, control, controllen,
-	    to != NULL ? (const struct sockaddr *)&ss : NULL, tolen);
+	error = xfer_elsewhere(so, x);
+	if (error == 0) {
+		error = send_loop(so, x, control, controllen,
+		    to != NULL ? (const struct sockaddr *)&ss : NULL,
+		    tolen);
+	}
 	api_leave(so);
 	return error;
 }
@@ -247,7 +258,10 @@ api_recv(struct socket *so, struct xfer *x, struct rcvparts *rp)
 		return error;
 	}
 	xfer_start(so, x, so->so_rcvtimeo);
-	error = recv_loop(so, x, rp);
+	error = xfer_elsewhere(so, x);
+	if (error == 0) {
+		error = recv_loop(so, x, rp);
+	}
 	api_leave(so);
 	return error;
 }

@@ -412,14 +412,17 @@ class socket(_stdlib.socket):
     def getsockname(self) -> Any:
         """The near address."""
         if self._xs_h is None:
-            return super().getsockname()
+            return self._xs_inherited("near") or super().getsockname()
         return self._xs_name(lib.bsd_getsockname)
 
     def getpeername(self) -> Any:
         """The far address; OSError ENOTCONN if there is none."""
         if self._xs_h is None:
-            return super().getpeername()
+            return self._xs_inherited("far") or super().getpeername()
         return self._xs_name(lib.bsd_getpeername)
+
+    def _xs_inherited(self, which: str) -> Any:
+        return None if self._xs_px is None else getattr(self._xs_px, which)
 
     def _xs_name(self, call: Any) -> Any:
         try:
@@ -442,6 +445,8 @@ class socket(_stdlib.socket):
     def setsockopt(self, level: int, optname: int, *value: Any) -> None:
         """Set an option to an integer, to bytes, or to None with a length."""
         if self._xs_h is None:
+            if self._xs_px is not None:
+                return self._xs_px.setsockopt(self, level, optname, *value)
             return super().setsockopt(level, optname, *value)
         _options.set(self._xs_h, level, optname, *value)
 

@@ -61,6 +61,8 @@ void relay_forget(struct socket *so);	/* from sofree: the socket goes away */
 /* The user closes a socket that a relay serves: true if the relay goes on with
  * it (a descriptor of the pair may live elsewhere) and will close it. */
 bool relay_adopt(struct socket *so);
+/* Its data goes through a descriptor of the application: calls do not wait. */
+bool relay_carries(const struct socket *so);
 bool relay_run(struct stack *s);
 void relay_fini(struct stack *s);	/* ends every relay and the gateway */
 
