@@ -8,6 +8,7 @@ moves only by run().
 from __future__ import annotations
 
 import os
+import sys
 
 from bsdcore._ffi import check, ffi, lib
 from bsdcore.sockets import Socket, address, new_handle
@@ -25,6 +26,8 @@ IFF_PROMISC: Final = 8
 IFF_ANYIP: Final = 16
 NEVER: Final = 2**64 - 1  # poll_at(): nothing planned
 SEED_BYTES: Final = 32
+# A thread woken in C waits this long for its waker to let go of the GIL.
+HANDOFF_NS: Final = 20_000
 
 
 def _prefix(text: str) -> tuple[str, int]:
@@ -67,6 +70,8 @@ class Stack:
         self.is_started = False
         self.cdata = out[0]
         self.sysctl = Sysctl(self.cdata)
+        if getattr(sys, "_is_gil_enabled", lambda: True)():
+            self.sysctl["kern.ipc.handoff"] = HANDOFF_NS
 
     def __enter__(self) -> Stack:
         return self

@@ -6,11 +6,18 @@ process cannot. So at exit what is queued is sent first, for at most
 """
 
 import atexit
+import gc
 import os
+from typing import Any, Final
 
-from xsock import _wiring
+from bsdcore._ffi import lib
+from xsock import _proxy, _wiring
+from xsock._socket import socket
 
 __all__ = ["guard"]
+
+OPEN_STATES: Final = ("ESTABLISHED", "CLOSE_WAIT")
+SHUT_WR: Final = 1
 
 _guarded = False
 
@@ -30,8 +37,22 @@ def _stacks() -> "list[_wiring.Stack]":
     return [] if stack is None else [stack]
 
 
+def _sockets(stack: "_wiring.Stack") -> list[Any]:
+    """Every socket of *stack* that the program still holds."""
+    return [
+        thing
+        for thing in gc.get_objects()
+        if issubclass(type(thing), socket) and getattr(thing, "_xs_host", None) is stack.host
+    ]
+
+
 def _before() -> None:
     for stack in _stacks():
+        for sock in _sockets(stack):
+            try:
+                _proxy.bequeath(sock)
+            except OSError:
+                continue  # it stays behind
         stack.core.fork_prepare()
         if stack.usernet is not None:
             stack.usernet.stack.fork_prepare()
@@ -51,15 +72,29 @@ def _in_child() -> None:
         stack.core.fork_child()
         # Kept referenced: inherited sockets still point into it.
         _orphans.append(stack)
+        for sock in _sockets(stack):
+            _proxy.inherit(sock)
     _wiring.forget()
 
 
 _orphans: "list[_wiring.Stack]" = []
 
 
+def _say_goodbye(stack: "_wiring.Stack") -> None:
+    """End what the program left open, as a kernel would for it."""
+    from bsdcore import netstat
+
+    if not any(row.state in OPEN_STATES for row in netstat.sockets(stack.core)):
+        return
+    for sock in _sockets(stack):
+        if sock._xs_h is not None:
+            lib.bsd_shutdown(sock._xs_h, SHUT_WR)
+
+
 def _at_exit() -> None:
     for stack in _stacks():
         if stack.pid == os.getpid():
+            _say_goodbye(stack)
             stack.drain()
             if stack.usernet is not None:
                 # The other half of the way out: what the gateway still has to give to the host.

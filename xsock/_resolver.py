@@ -47,9 +47,14 @@ def _fail(code: int) -> NoReturn:
 class Resolver:
     """A stack's way of finding names: *policy* is ``stack`` or ``host``, *servers* addresses."""
 
-    def __init__(self, policy: str, servers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        policy: str,
+        servers: tuple[str, ...] = (),
+        usable: Callable[[], bool] | None = None,
+    ) -> None:
         self.policy = policy
-        self.dns = _dns.Client(servers)
+        self.dns = _dns.Client(servers, usable)
         self._hosts: tuple[int, dict[str, list[str]], dict[str, list[str]]] | None = None
 
     def hosts(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

@@ -285,7 +285,7 @@ class socket(_stdlib.socket):
         if result < 0:
             h = None
             throw(result)
-        if self._xs_kind == SOCK_DGRAM:
+        if self._xs_kind == SOCK_DGRAM and self._xs_port is None:
             self._xs_port = self._xs_host.claim(SOCK_DGRAM, h)
 
     def listen(self, backlog: int = 128, /) -> None:
@@ -386,6 +386,8 @@ class socket(_stdlib.socket):
             self._xs_dialled = True
             if self._xs_px is not None:
                 self._xs_px.connecting(self)
+            if self._xs_kind == SOCK_DGRAM and self._xs_port is None:
+                self._xs_port = self._xs_host.claim(SOCK_DGRAM, self._xs_h, False)
         while result == EINTR:
             # The connecting goes on by itself; wait for its end.
             result = lib.bsd_wait(self._xs_h, POLLOUT, retry(EINTR, end))
@@ -410,14 +412,17 @@ class socket(_stdlib.socket):
     def getsockname(self) -> Any:
         """The near address."""
         if self._xs_h is None:
-            return super().getsockname()
+            return self._xs_inherited("near") or super().getsockname()
         return self._xs_name(lib.bsd_getsockname)
 
     def getpeername(self) -> Any:
         """The far address; OSError ENOTCONN if there is none."""
         if self._xs_h is None:
-            return super().getpeername()
+            return self._xs_inherited("far") or super().getpeername()
         return self._xs_name(lib.bsd_getpeername)
+
+    def _xs_inherited(self, which: str) -> Any:
+        return None if self._xs_px is None else getattr(self._xs_px, which)
 
     def _xs_name(self, call: Any) -> Any:
         try:
@@ -440,6 +445,8 @@ class socket(_stdlib.socket):
     def setsockopt(self, level: int, optname: int, *value: Any) -> None:
         """Set an option to an integer, to bytes, or to None with a length."""
         if self._xs_h is None:
+            if self._xs_px is not None:
+                return self._xs_px.setsockopt(self, level, optname, *value)
             return super().setsockopt(level, optname, *value)
         _options.set(self._xs_h, level, optname, *value)
 
@@ -642,6 +649,9 @@ class socket(_stdlib.socket):
             if so is None:
                 throw(-9)
             n = _send(so, view, len(view), flags, to, tmo)
+        if self._xs_port is None:
+            # It has a port of its own only now.
+            self._xs_port = self._xs_host.claim(self._xs_kind, so, False)
         return n
 
     def sendmsg(self, *args: Any) -> int:

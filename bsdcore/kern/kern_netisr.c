@@ -582,11 +582,12 @@ netisr_park(struct netisr *ni)
 	uint32_t turns = ni->ni_turns;
 	uint32_t word = atomic_load_explicit(&ni->ni_word,
 	    memory_order_acquire);
+	bool parked = ni->ni_parked;
 
 	ni->ni_wanted = false;
 	stack_leave(ni->ni_stack);
 	syscall(SYS_futex, &ni->ni_word, FUTEX_WAIT_PRIVATE, word,
-	    ni->ni_parked ? NULL : &tick, NULL, 0);
+	    parked ? NULL : &tick, NULL, 0);
 	stack_enter(ni->ni_stack);
 	if (ni->ni_turns != turns) {
 		ni->ni_parked = false;

@@ -18,6 +18,7 @@
 
 #include "bsdcore/kern/uipc_relay.h"
 #include "bsdcore/netinet/in_pcb.h"
+#include "bsdcore/netinet/ip_var.h"
 
 #define GW_UDP_IDLE (60 * NSEC_PER_SEC)
 #define GW_DNS_IDLE (10 * NSEC_PER_SEC)
@@ -234,6 +235,8 @@ gw_dgram_down(struct stack *s, struct relay *r)
 		if (send(r->r_watch.wa_fd, gw->gw_buf, n,
 			MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
 			gw->gw_stats.bytes_out += n;
+		} else if (errno == ECONNREFUSED) {
+			udp_unreach(sotoinpcb(r->r_so));
 		}
 	}
 	relay_queue(s, r);
@@ -250,7 +253,10 @@ gw_dgram_up(struct stack *s, struct relay *r)
 		struct mbuf *m;
 
 		if (n < 0) {
-			return; /* EAGAIN, or ECONNREFUSED: told once */
+			if (errno == ECONNREFUSED) { /* told once */
+				udp_unreach(sotoinpcb(r->r_so));
+			}
+			return;
 		}
 		r->r_active = s->s_now;
 		m = m_getm(s->s_mb, (uint32_t)n + MAX_HDR, MT_DATA, M_PKTHDR);

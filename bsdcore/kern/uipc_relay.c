@@ -164,6 +164,12 @@ relay_forget(struct socket *so)
 }
 
 bool
+relay_carries(const struct socket *so)
+{
+	return so->so_relay != NULL && so->so_relay->r_kind == BSD_RELAY_PAIR;
+}
+
+bool
 relay_adopt(struct socket *so)
 {
 	struct relay *r = so->so_relay;
@@ -536,6 +542,8 @@ bsd_relay(struct socket *so, int fd, int kind)
 	    ioctl(fd, FIONREAD, &fill) == 0 && fill > 0) {
 		r->r_fill = (uint32_t)fill;
 	}
+	/* Whoever waits for the socket itself is to look at the descriptor. */
+	so_wake_waiters(so, -1);
 	relay_queue(s, r);
 	stack_leave(s);
 	return 0;

@@ -13,9 +13,9 @@
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
 
-#define SO_COPYLOCKED 2048u	/* bytes copied under the lock */
-#define SO_HDRSPACE 80u		/* MAX_HDR and a UDP header, aligned */
-#define SO_OOBSPACE 1024u	/* urgent data may overfill by that */
+#define SO_COPYLOCKED 2048u /* bytes copied under the lock */
+#define SO_HDRSPACE 80u	    /* MAX_HDR and a UDP header, aligned */
+#define SO_OOBSPACE 1024u   /* urgent data may overfill by that */
 #define SO_MAXDGRAM 65535u
 
 void
@@ -112,8 +112,7 @@ static int
 sosend_pru(struct socket *so, int pruflags, struct mbuf *m,
     const struct sockaddr *to, socklen_t tolen, struct mbuf *control, int flags)
 {
-	bool once = (flags & MSG_DONTROUTE) &&
-	    !(so->so_options & SOO_DONTROUTE);
+	bool once = (flags & MSG_DONTROUTE) && !(so->so_options & SOO_DONTROUTE);
 	int error;
 
 	if (so->so_proto->pr_usrreqs->pru_send == NULL) {
@@ -132,6 +131,61 @@ sosend_pru(struct socket *so, int pruflags, struct mbuf *m,
 	return error;
 }
 
+/* Clusters that fit n bytes without wasting most of the last one. */
+static struct mbuf *
+sosend_getm(struct mbpool *p, uint32_t n)
+{
+	struct mbuf *top = NULL, **mp = &top;
+
+	while (n > 0) {
+		uint32_t size = n > 3 * M16KCLBYTES ? M64KCLBYTES :
+		    n > 3 * MBIGCLBYTES		    ? M16KCLBYTES :
+		    n > MCLBYTES		    ? MBIGCLBYTES :
+						      MCLBYTES;
+		struct mbuf *m = n <= MLEN ? m_get(p, MT_DATA) :
+					     m_getcl(p, MT_DATA, 0, size);
+
+		if (m == NULL) {
+			break; /* less will do */
+		}
+		m->m_len = u32min(n, n <= MLEN ? MLEN : size);
+		n -= m->m_len;
+		*mp = m;
+		mp = &m->m_next;
+	}
+	return top;
+}
+
+static void
+sosend_fill(struct mbuf *m, struct uio *uio)
+{
+	for (; m != NULL; m = m->m_next) {
+		uiocopyin(m->m_data, m->m_len, uio);
+	}
+}
+
+/* A message that is more than a cluster: headers go in front of the chain. */
+static struct mbuf *
+sosend_chain(struct mbpool *p, uint32_t len, uint32_t hdr)
+{
+	struct mbuf *m = m_gethdr(p, MT_DATA);
+	uint32_t got = 0;
+
+	if (m == NULL) {
+		return NULL;
+	}
+	m->m_next = sosend_getm(p, len);
+	for (const struct mbuf *n = m->m_next; n != NULL; n = n->m_next) {
+		got += n->m_len;
+	}
+	if (got < len) {
+		m_freem(m);
+		return NULL;
+	}
+	m->m_data += hdr;
+	return m;
+}
+
 /* One message of len bytes as a packet with room for headers. */
 static struct mbuf *
 sosend_packet(struct socket *so, struct uio *uio)
@@ -139,29 +193,21 @@ sosend_packet(struct socket *so, struct uio *uio)
 	struct mbpool *p = so->so_stack->s_mb;
 	uint32_t len = (uint32_t)uio->uio_resid;
 	uint32_t hdr = so->so_family == AF_LOCAL ? 0 : SO_HDRSPACE;
-	struct mbuf *m, *n;
+	struct mbuf *m;
 
-	if (len + hdr <= MLEN) {
-		m = m_gethdr(p, MT_DATA);
-	} else if (len + hdr <= M64KCLBYTES) {
-		m = m_getcl(p, MT_DATA, M_PKTHDR, len + hdr);
-	} else {		/* 64 KiB and headers: the headers go in front */
-		n = m_getcl(p, MT_DATA, 0, M64KCLBYTES);
-		m = n != NULL ? m_gethdr(p, MT_DATA) : NULL;
-		if (m == NULL) {
-			m_freem(n);
-			return NULL;
+	if (len + hdr > M64KCLBYTES) {
+		m = sosend_chain(p, len, hdr);
+	} else {
+		m = len + hdr <= MLEN ? m_gethdr(p, MT_DATA) :
+					m_getcl(p, MT_DATA, M_PKTHDR, len + hdr);
+		if (m != NULL) {
+			m->m_data += hdr;
+			m->m_len = len;
 		}
-		m->m_data += hdr;
-		m->m_next = n;
-		m->m_pkthdr.len = n->m_len = len;
-		uiocopyin(n->m_data, len, uio);
-		return m;
 	}
 	if (m != NULL) {
-		m->m_data += hdr;
-		m->m_pkthdr.len = m->m_len = len;
-		uiocopyin(m->m_data, len, uio);
+		m->m_pkthdr.len = len;
+		sosend_fill(m, uio);
 	}
 	return m;
 }
@@ -171,8 +217,8 @@ sosend_atomic(struct socket *so, struct uio *uio, const struct sockaddr *to,
     socklen_t tolen, struct mbuf *control, int flags, size_t *done)
 {
 	struct uio saved = *uio;
-	uint32_t limit = so->so_family == AF_LOCAL ? so->so_snd.sb_hiwat :
-						     SO_MAXDGRAM;
+	uint32_t limit =
+	    so->so_family == AF_LOCAL ? so->so_snd.sb_hiwat : SO_MAXDGRAM;
 	int pruflags = (flags & MSG_MORE) ? PRUS_MORETOCOME : 0;
 	size_t len = uio->uio_resid;
 	struct mbuf *m;
@@ -205,39 +251,6 @@ sosend_atomic(struct socket *so, struct uio *uio, const struct sockaddr *to,
 	}
 	*done = len;
 	return 0;
-}
-
-/* Clusters that fit n bytes without wasting most of the last one. */
-static struct mbuf *
-sosend_getm(struct mbpool *p, uint32_t n)
-{
-	struct mbuf *top = NULL, **mp = &top;
-
-	while (n > 0) {
-		uint32_t size = n > 3 * M16KCLBYTES ? M64KCLBYTES :
-		    n > 3 * MBIGCLBYTES		    ? M16KCLBYTES :
-		    n > MCLBYTES		    ? MBIGCLBYTES :
-						      MCLBYTES;
-		struct mbuf *m = n <= MLEN ? m_get(p, MT_DATA) :
-					     m_getcl(p, MT_DATA, 0, size);
-
-		if (m == NULL) {
-			break;		/* less will do */
-		}
-		m->m_len = u32min(n, n <= MLEN ? MLEN : size);
-		n -= m->m_len;
-		*mp = m;
-		mp = &m->m_next;
-	}
-	return top;
-}
-
-static void
-sosend_fill(struct mbuf *m, struct uio *uio)
-{
-	for (; m != NULL; m = m->m_next) {
-		uiocopyin(m->m_data, m->m_len, uio);
-	}
 }
 
 /* One piece of at most n bytes; EWOULDBLOCK: no memory now. */
@@ -318,7 +331,7 @@ sosend(struct socket *so, struct uio *uio, const struct sockaddr *to,
 	if (so->so_proto->pr_flags & PR_ATOMIC) {
 		return sosend_atomic(so, uio, to, tolen, control, flags, done);
 	}
-	m_freem(control);	/* streams carry none */
+	m_freem(control); /* streams carry none */
 	if (to != NULL && so->so_family == AF_LOCAL) {
 		return so->so_state & SS_ISCONNECTED ? EISCONN : EOPNOTSUPP;
 	}

@@ -33,6 +33,7 @@ static const struct flagopt ip_flagopts[] = {
 	{ IP_RECVORIGDSTADDR, INP_RECVORIGDST },
 	{ IP_MULTICAST_LOOP, INP_MLOOP },
 	{ IP_MULTICAST_ALL, INP_MCASTALL },
+	{ IP_BIND_ADDRESS_NO_PORT, INP_NOPORT },
 };
 
 static const struct flagopt ip6_flagopts[] = {
@@ -42,6 +43,7 @@ static const struct flagopt ip6_flagopts[] = {
 	{ IPV6_RECVRTHDR, INP_RECVRTHDR6 },
 	{ IPV6_RECVHOPOPTS, INP_RECVHOPOPTS6 },
 	{ IPV6_RECVDSTOPTS, INP_RECVDSTOPTS6 },
+	{ IPV6_RECVPATHMTU, INP_RECVPATHMTU6 },
 	{ IPV6_RECVERR, INP_RECVERR },
 	{ IPV6_MULTICAST_LOOP, INP_MLOOP },
 	{ IPV6_DONTFRAG, INP_DONTFRAG6 },
@@ -148,7 +150,7 @@ opt_setoptions(struct inpcb *inp, const struct sockopt *sopt)
 	struct mbuf *m = NULL;
 	size_t n = sopt->sopt_valsize;
 
-	if (n > IP_MAXOPTLEN) {
+	if (n > IP_MAXOPTLEN || (n > 0 && sopt->sopt_val == NULL)) {
 		return EINVAL;
 	}
 	if (n > 0) {
@@ -247,10 +249,20 @@ ip_getint(struct inpcb *inp, int name, int *val)
 		return opt_getmtu(inp, val);
 	case IP_HDRINCL:
 		*val = (inp->inp_flags & INP_HDRINCL) != 0;
-		return inp->inp_socket->so_type == SOCK_RAW ? 0 : ENOPROTOOPT;
+		return 0;
 	default:
 		return ENOPROTOOPT;
 	}
+}
+
+/* Extension headers to send (RFC 3542 6 to 9): none can be set. */
+static bool
+opt_isexthdr(const struct sockopt *sopt)
+{
+	return sopt->sopt_level == IPPROTO_IPV6 &&
+	    (sopt->sopt_name == IPV6_HOPOPTS || sopt->sopt_name == IPV6_RTHDR ||
+		sopt->sopt_name == IPV6_RTHDRDSTOPTS ||
+		sopt->sopt_name == IPV6_DSTOPTS);
 }
 
 static int
@@ -344,6 +356,9 @@ ip_optset(struct inpcb *inp, struct sockopt *sopt)
 	if (sopt->sopt_level == IPPROTO_IP && sopt->sopt_name == IP_OPTIONS) {
 		return opt_setoptions(inp, sopt);
 	}
+	if (opt_isexthdr(sopt)) {
+		return sopt->sopt_valsize == 0 ? 0 : EINVAL;
+	}
 	error = opt_getint(sopt, &val);
 	if (error != 0) {
 		return error;
@@ -366,6 +381,10 @@ ip_optget(struct inpcb *inp, struct sockopt *sopt)
 
 	if (sopt->sopt_level == IPPROTO_IP && sopt->sopt_name == IP_OPTIONS) {
 		return opt_getoptions(inp, sopt);
+	}
+	if (opt_isexthdr(sopt)) {
+		sopt->sopt_valsize = 0;
+		return 0;
 	}
 	if (bit != 0) {
 		val = (inp->inp_flags & bit) != 0;

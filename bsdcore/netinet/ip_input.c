@@ -104,10 +104,12 @@ ip_init(struct stack *s)
 	s->s_ip = ips;
 	ip_reass_init(s);
 	error = callout_reserve(s, 1);
-	if (error == 0) {
-		error =
-		    sysctl_register(s, ip_tunables, nitems(ip_tunables), ips);
+	if (error != 0) {
+		s->s_ip = NULL;
+		free(ips);
+		return error;
 	}
+	error = sysctl_register(s, ip_tunables, nitems(ip_tunables), ips);
 	if (error == 0) {
 		error = stat_register(s, ip_counters, nitems(ip_counters), ips);
 	}

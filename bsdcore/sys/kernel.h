@@ -34,7 +34,7 @@ int sowait(struct socket *so, int events, uint64_t deadline);
 int sowait_many(struct stack *s, struct waitpoint *v, int n,
     uint64_t deadline);
 /* The same on any list of waitpoints; spin may be NULL: do not. */
-int waitlist_sleep(struct stack *s, struct waitpoint **list, uint8_t *spin,
+int waitlist_sleep(struct stack *s, struct waitpoint **list, struct spin *spin,
     uint64_t deadline);
 void waitlist_wake(struct stack *s, struct waitpoint *list, int events);
 /* wp_events beyond poll's: somebody waits for SB_LOCK. */
@@ -61,6 +61,8 @@ void relay_forget(struct socket *so);	/* from sofree: the socket goes away */
 /* The user closes a socket that a relay serves: true if the relay goes on with
  * it (a descriptor of the pair may live elsewhere) and will close it. */
 bool relay_adopt(struct socket *so);
+/* Its data goes through a descriptor of the application: calls do not wait. */
+bool relay_carries(const struct socket *so);
 bool relay_run(struct stack *s);
 void relay_fini(struct stack *s);	/* ends every relay and the gateway */
 

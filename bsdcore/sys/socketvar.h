@@ -24,6 +24,12 @@ struct relay;			/* kern/uipc_relay.c */
 struct unp_state;		/* kern/uipc_usrreq.c */
 struct waitpoint;		/* kern/kern_synch.c */
 
+struct spin {			/* has it paid here? kern_synch.c */
+	uint16_t	 sp_skip;	/* waits before the next spin */
+	uint8_t		 sp_backoff, sp_good, sp_hand;
+};
+#define SPIN_INIT { 0, 0, 0, 32 }
+
 struct sockbuf {
 	struct mbuf	*sb_mb;		/* stream: the chain; datagrams: first record */
 	struct mbuf	*sb_mbtail;	/* last mbuf of the last record */
@@ -87,7 +93,7 @@ struct socket {
 	struct evq_entry *so_events;	/* kern_event.c */
 	struct relay	*so_relay;	/* uipc_relay.c: a host fd carries this socket */
 	uint32_t	 so_refs;	/* calls in flight that dropped the lock */
-	uint8_t		 so_spin;	/* has spinning paid here? kern_synch.c */
+	struct spin	 so_spin;
 	uint8_t		 so_rounds;	/* successive wakes by a netisr round */
 	uint32_t	 so_user_id;	/* number shown by netstat */
 	int		 so_pid;	/* for netstat and the ledger */
@@ -236,6 +242,7 @@ struct so_state {
 	int64_t		 sos_sb_max;		/* kern.ipc.maxsockbuf */
 	int64_t		 sos_somaxconn;		/* kern.ipc.somaxconn */
 	int64_t		 sos_spin;		/* kern.ipc.spin: ns a waiter spins */
+	int64_t		 sos_handoff;		/* kern.ipc.handoff: ns a woken spinner stays */
 	int64_t		 sos_chunk;		/* kern.ipc.copychunk: bytes copied at a time */
 	int64_t		 sos_local_space;	/* net.local.space: buffer sizes of PF_LOCAL */
 	uint64_t	 sos_listen_overflow;	/* kern.ipc.listen_overflow */
@@ -243,6 +250,10 @@ struct so_state {
 	struct unp_state *sos_unp;
 	LIST_HEAD(, evq) sos_evqs;
 	struct waitpoint *sos_drainers;	/* bsd_drain */
+	uint64_t	 sos_spun, sos_spunlost;	/* spins that paid, that did not */
+	uint64_t	 sos_handed, sos_handlost;
+	uint64_t	 sos_slept;
+	_Atomic uint32_t sos_waits;		/* times a thread came to wait */
 	int		 sos_ncpu;		/* spinning needs two */
 	uint64_t	 sos_walltime;		/* ns to add to s_now for the time of day */
 	int		 sos_pid;

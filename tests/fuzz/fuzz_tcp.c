@@ -106,7 +106,8 @@ listen_in(struct wire *w)
 		if (n >= 40 && p[9] == 6) {
 			w->rcv = (uint32_t)p[24] << 24 | (uint32_t)p[25] << 16 |
 			    (uint32_t)p[26] << 8 | p[27];
-			w->rcv += (uint32_t)n - 40 + ((p[33] & 3) != 0);
+			w->rcv += (uint32_t)n - 20 - (p[32] >> 4) * 4u;
+			w->rcv += (p[33] & 3) != 0;
 		}
 	}
 }

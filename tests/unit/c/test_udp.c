@@ -76,6 +76,33 @@ TEST(connected_filter)
 	is_free(s);
 }
 
+TEST(connect_again)
+{
+	struct testif *ti;
+	struct stack *s = is_new(&ti);
+	struct socket *a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	union inaddr net0 = ls_ip("10.0.0.1");
+	uint16_t port;
+
+	CHECK_EQ(is_connect(a, "127.0.0.1", 7001), 0);
+	port = is_port(a);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 7001), 0);
+	CHECK_EQ(is_port(a), port);
+	CHECK(in_eq(&sotoinpcb(a)->inp_laddr, &net0));
+	CHECK_EQ(is_connect(a, "192.0.2.1", 7001), ENETUNREACH);
+	CHECK(!in_pcbconnected(sotoinpcb(a)));
+	soclose(a);
+	/* an address without a port yet (IP_BIND_ADDRESS_NO_PORT) */
+	a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	CHECK_EQ(is_setint(a, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1), 0);
+	CHECK_EQ(is_bind(a, "10.0.0.1", 0), 0);
+	CHECK_EQ(is_port(a), 0);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 7001), 0);
+	CHECK(is_port(a) != 0);
+	soclose(a);
+	is_free(s);
+}
+
 TEST(refused)
 {
 	struct testif *ti;
@@ -89,6 +116,35 @@ TEST(refused)
 	CHECK_EQ(a->so_error, 0); /* once */
 	CHECK_EQ(ls_stat(s, "udp.drop.noport"), 1);
 	CHECK_EQ(ls_stat(s, "icmp.error"), 1);
+	soclose(a);
+	is_free(s);
+}
+
+/* A gateway that speaks for another address refuses in its name. */
+TEST(refuse_for_another)
+{
+	struct testif *ti;
+	struct stack *s = is_new(&ti);
+	struct socket *a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	const uint8_t *b;
+
+	a->so_options |= SOO_ANYIP;
+	ti->ti_if.if_flags |= IFF_ANYIP_;
+	CHECK_EQ(is_bind(a, "192.0.2.9", 53), 0);
+	udp_unreach(sotoinpcb(a)); /* to nobody yet */
+	CHECK_EQ(ti->ti_nout, 0);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 777), 0);
+	udp_unreach(sotoinpcb(a));
+	CHECK_EQ(ti->ti_nout, 1);
+	b = ti->ti_out[0]->op_data;
+	CHECK_EQ(be32get(b + 12), 0xc0000209);
+	CHECK_EQ(be32get(b + 16), 0x0a000002);
+	CHECK_EQ(b[20], ICMP_UNREACH);
+	CHECK_EQ(b[21], ICMP_UNREACH_PORT);
+	CHECK_EQ(be32get(b + 28 + 12), 0x0a000002);
+	CHECK_EQ(be32get(b + 28 + 16), 0xc0000209);
+	CHECK_EQ(be16get(b + 28 + 20), 777);
+	CHECK_EQ(be16get(b + 28 + 22), 53);
 	soclose(a);
 	is_free(s);
 }
@@ -317,6 +373,12 @@ TEST(broadcast)
 	CHECK_EQ(is_send(a, "x", 1, "255.255.255.255", 5000, NULL), 0);
 	CHECK_EQ(ti->ti_nout, 1);
 	CHECK_EQ(is_recv(b, buf, sizeof(buf), NULL, NULL, NULL), 1);
+	/* bound to a broadcast address, it still sends from its own */
+	soclose(b);
+	b = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	CHECK_EQ(is_bind(b, "10.0.0.255", 5002), 0);
+	CHECK_EQ(is_send(b, "x", 1, "10.0.0.2", 9, NULL), 0);
+	CHECK_EQ(be32get(ti->ti_out[1]->op_data + 12), 0x0a000001);
 	soclose(a);
 	soclose(b);
 	is_free(s);
@@ -478,7 +540,7 @@ TEST(ipv6_loopback)
 	is_free(s);
 }
 
-TESTS(RUN(loopback_echo), RUN(connected_filter), RUN(refused), RUN(wire_out),
-    RUN(fragments_out), RUN(hostile), RUN(bounded), RUN(control_messages),
-    RUN(broadcast), RUN(multicast), RUN(source_filter), RUN(segments),
-    RUN(ipv6_loopback))
+TESTS(RUN(loopback_echo), RUN(connected_filter), RUN(connect_again),
+    RUN(refused), RUN(refuse_for_another), RUN(wire_out), RUN(fragments_out),
+    RUN(hostile), RUN(bounded), RUN(control_messages), RUN(broadcast),
+    RUN(multicast), RUN(source_filter), RUN(segments), RUN(ipv6_loopback))
