@@ -73,8 +73,7 @@ api_getaddr(const struct bsd_addr *a, struct sockaddr_storage *ss)
 }
 
 void
-api_putaddr(const struct sockaddr_storage *ss, socklen_t len,
-    struct bsd_addr *a)
+api_putaddr(const struct sockaddr_storage *ss, socklen_t len, struct bsd_addr *a)
 {
 	const struct sockaddr_in *sin = (const struct sockaddr_in *)ss;
 	const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)ss;
@@ -90,8 +89,7 @@ api_putaddr(const struct sockaddr_storage *ss, socklen_t len,
 	if (ss->ss_family == AF_INET && len >= (socklen_t)sizeof(*sin)) {
 		a->port = ntohs(sin->sin_port);
 		memcpy(a->addr, &sin->sin_addr, 4);
-	} else if (ss->ss_family == AF_INET6 &&
-	    len >= (socklen_t)sizeof(*sin6)) {
+	} else if (ss->ss_family == AF_INET6 && len >= (socklen_t)sizeof(*sin6)) {
 		a->port = ntohs(sin6->sin6_port);
 		a->flowinfo = ntohl(sin6->sin6_flowinfo);
 		a->scope_id = sin6->sin6_scope_id;
@@ -147,8 +145,7 @@ close_linger(struct socket *so)
 	uint64_t deadline = s->s_now + (uint64_t)so->so_linger * NSEC_PER_SEC;
 
 	(void)soshutdown(so, SHUT_WR);
-	while (so->so_pcb != NULL && so->so_snd.sb_cc > 0 &&
-	    so->so_error == 0) {
+	while (so->so_pcb != NULL && so->so_snd.sb_cc > 0 && so->so_error == 0) {
 		if (sowait(so, POLLOUT, deadline) != 0) {
 			break;
 		}
@@ -161,7 +158,7 @@ bsd_close(struct socket *so)
 	struct stack *s = so->so_stack;
 	int error;
 
-	if (s == NULL) {	/* the stack went first */
+	if (s == NULL) { /* the stack went first */
 		free(so);
 		return 0;
 	}
@@ -179,11 +176,11 @@ bsd_close(struct socket *so)
 	    so->so_refs == 1 && (so->so_proto->pr_flags & PR_CONNREQUIRED)) {
 		close_linger(so);
 	}
-	if (so->so_state & SS_DEFUNCT) {	/* the stack went meanwhile */
+	if (so->so_state & SS_DEFUNCT) { /* the stack went meanwhile */
 		api_leave(so);
 		return bsd_close(so);
 	}
-	so->so_state |= SS_CLOSING;	/* by the last hold */
+	so->so_state |= SS_CLOSING; /* by the last hold */
 	evq_forget(so);
 	api_leave(so);
 	return 0;
@@ -349,7 +346,7 @@ api_connect(struct socket *so, const struct sockaddr_storage *ss, socklen_t len,
 	deadline = api_deadline(so->so_stack, timeout);
 	error = soconnect(so, (const struct sockaddr *)ss, len);
 	if (error == EALREADY && timeout != 0) {
-		error = 0;	/* as Linux: wait with whoever began */
+		error = 0; /* as Linux: wait with whoever began */
 	}
 	if (error == 0 && ss->ss_family != AF_UNSPEC) {
 		error = connect_wait(so, timeout, deadline);
@@ -393,7 +390,7 @@ api_name(struct socket *so, bool peer, struct sockaddr_storage *ss,
 		error = so->so_state & SS_ISCONNECTED ?
 		    api_peeraddr(so, ss, len) :
 		    ENOTCONN;
-	} else if (so->so_pcb == NULL) {	/* the connection is over */
+	} else if (so->so_pcb == NULL) { /* the connection is over */
 		memset(ss, 0, sizeof(*ss));
 		ss->ss_family = (sa_family_t)so->so_family;
 		*len = sizeof(*ss);
@@ -504,7 +501,7 @@ bsd_setsockopt(struct socket *so, int level, int name, const void *val,
 		.sopt_name = name,
 		.sopt_valsize = len };
 
-	memcpy(&sopt.sopt_val, &val, sizeof(val));	/* only read */
+	memcpy(&sopt.sopt_val, &val, sizeof(val)); /* only read */
 	return api_sockopt(so, &sopt);
 }
 

@@ -124,7 +124,7 @@ bsd_stack_new(const struct bsd_config *cfg, struct stack **out)
 		stack_fini(s);
 		return -error;
 	}
-	if (s->s_clock == clock_monotonic) {	/* for SO_TIMESTAMP */
+	if (s->s_clock == clock_monotonic) { /* for SO_TIMESTAMP */
 		s->s_so->sos_walltime = clock_read(CLOCK_REALTIME) - s->s_now;
 	}
 	*out = s;
@@ -162,10 +162,10 @@ again:
 	LIST_FOREACH (so, &s->s_so->sos_all, so_all) {
 		if (so->so_state & SS_NOFDREF) {
 			if (so->so_head != NULL) {
-				continue;	/* goes with its listener */
+				continue; /* goes with its listener */
 			}
 			if (so->so_pcb == NULL && so->so_refs > 0) {
-				continue;	/* goes with the last call */
+				continue; /* goes with the last call */
 			}
 			soabort(so);
 			goto again;
@@ -218,7 +218,7 @@ bsd_stack_free(struct stack *s)
 {
 	netisr_stop(s);
 	if (s->s_flags & STACK_DEAD) {
-		return;		/* a forked copy: its memory is nobody's to free */
+		return; /* a forked copy: its memory is nobody's to free */
 	}
 	stack_enter(s);
 	s->s_flags |= STACK_DRAINING;
@@ -228,12 +228,12 @@ bsd_stack_free(struct stack *s)
 		waitlist_wake(s, s->s_so->sos_drainers, -1);
 	}
 	evq_fini(s);
-	while (stack_busy(s)) {		/* threads on their way out */
+	while (stack_busy(s)) { /* threads on their way out */
 		stack_leave(s);
 		sched_yield();
 		stack_enter(s);
 	}
-	stack_leave(s);			/* the last RSTs leave */
+	stack_leave(s); /* the last RSTs leave */
 	stack_enter(s);
 	stack_releasesockets(s);
 	stack_leave(s);

@@ -17,9 +17,10 @@
  * A thread that waits alone for a peer on a wire does not sleep on its word
  * but in netisr's place (waiter_drive): one wake-up instead of two.
  *
- * Spinning is worth it where answers come within microseconds: each socket
- * keeps a credit that rises when spinning (or a sleep shorter than a spin)
- * paid, and falls when it did not.
+ * Spinning is worth it where answers come within microseconds and there is a
+ * core to spare; where the partner needs the core it costs dearly. A spin in
+ * vain doubles the number of waits before the socket's next one; a run of
+ * spins that paid forgets that.
  *
  * Handing over (kern.ipc.handoff, off by default) is for interpreters with one
  * big lock. The thread that woke us is on its way back to its interpreter; if we
@@ -34,21 +35,21 @@
  * by that, so the first sleep after a spin is short, and answers EINTR.
  */
 #include <linux/futex.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-#include <poll.h>
 
 #include "bsdcore/sys/kernel.h"
 
-#define SPIN_FULL 16		/* credit: never more */
-#define SPIN_MIN 8		/* credit that lets a waiter spin */
-#define SPIN_COST 4		/* lost when spinning was in vain */
-#define HAND_FULL 64		/* the same for handing over; a wakeup without it */
-#define HAND_MIN 32		/* earns one, so that it is tried now and then */
+#define SPIN_BACKOFF 12 /* waits skipped after spins in vain: 2^n at most */
+#define SPIN_STEP 3	/* added to n by each */
+#define SPIN_GOOD 64	/* spins that paid, in a row, to forget those */
+#define HAND_FULL 64	/* the same for handing over; a wakeup without it */
+#define HAND_MIN 32	/* earns one, so that it is tried now and then */
 #define HAND_COST 16
-#define SPIN_PAUSES 32		/* looks between two readings of the clock */
+#define SPIN_PAUSES 32 /* looks between two readings of the clock */
 #define FIRST_SLEEP (20 * NSEC_PER_MSEC)
 #define LONGEST_SLEEP (3600 * NSEC_PER_SEC)
 
@@ -78,7 +79,7 @@ futex_sleep(_Atomic uint32_t *word, uint64_t ns)
 		(long)(ns % NSEC_PER_SEC) };
 
 	return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 2, &ts, NULL, 0) ==
-		    -1 ?
+		-1 ?
 	    errno :
 	    0;
 }
@@ -125,7 +126,8 @@ so_wake_waiters(struct socket *so, int events)
 {
 	if (so->so_waiters != NULL) {
 		so->so_rounds = netisr_inround(so->so_stack) ?
-		    (uint8_t)u32min(so->so_rounds + 1u, UINT8_MAX) : 0;
+		    (uint8_t)u32min(so->so_rounds + 1u, UINT8_MAX) :
+		    0;
 	}
 	waitlist_wake(so->so_stack, so->so_waiters, events);
 }
@@ -173,7 +175,7 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 	uint32_t word = 0;
 
 	if (!atomic_compare_exchange_strong_explicit(&w->w_word, &word, 2,
-		memory_order_acq_rel, memory_order_acquire)) {	/* (B) */
+		memory_order_acq_rel, memory_order_acquire)) { /* (B) */
 		return 0;
 	}
 	for (;;) {
@@ -185,8 +187,7 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 		}
 		ns = u64min(deadline - now, spun ? FIRST_SLEEP : LONGEST_SLEEP);
 		error = futex_sleep(&w->w_word, ns);
-		if (atomic_load_explicit(&w->w_word, memory_order_acquire) ==
-		    1) {
+		if (atomic_load_explicit(&w->w_word, memory_order_acquire) == 1) {
 			return 0;
 		}
 		if (error == EINTR ||
@@ -197,13 +198,32 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 }
 
 static void
-spin_account(uint8_t *credit, bool paid)
+spin_account(struct spin *sp, bool paid)
 {
-	if (paid) {
-		*credit = (uint8_t)u32min(*credit + SPIN_COST, SPIN_FULL);
+	if (!paid) {
+		sp->sp_good = 0;
+		sp->sp_backoff =
+		    (uint8_t)u32min(SPIN_BACKOFF, sp->sp_backoff + SPIN_STEP);
+		sp->sp_skip = (uint16_t)(1u << sp->sp_backoff);
+	} else if (sp->sp_good < SPIN_GOOD) {
+		sp->sp_good++;
 	} else {
-		*credit -= (uint8_t)u32min(*credit, SPIN_COST);
+		sp->sp_backoff = 0;
 	}
+}
+
+/* Shall this wait begin with a spin? */
+static bool
+spin_wanted(const struct so_state *sos, struct spin *sp)
+{
+	if (sp == NULL || sos->sos_spin == 0 || sos->sos_ncpu < 2) {
+		return false;
+	}
+	if (sp->sp_skip > 0) {
+		sp->sp_skip--;
+		return false;
+	}
+	return true;
 }
 
 static void
@@ -224,10 +244,9 @@ waiter_wait(struct stack *s, struct waiter *w, struct spin *spin,
     uint64_t deadline)
 {
 	struct so_state *sos = s->s_so;
-	uint64_t budget = (uint64_t)sos->sos_spin, slept = 0;
+	uint64_t budget = (uint64_t)sos->sos_spin;
 	uint64_t hand = (uint64_t)sos->sos_handoff;
-	bool may = spin != NULL && budget > 0 && sos->sos_ncpu > 1;
-	bool spun = may && spin->sp_credit >= SPIN_MIN, woken = false;
+	bool spun = spin_wanted(sos, spin), woken = false;
 	bool handed = false, tried = false;
 	uint32_t waits = 1 +
 	    atomic_fetch_add_explicit(&sos->sos_waits, 1, memory_order_relaxed);
@@ -242,16 +261,17 @@ waiter_wait(struct stack *s, struct waiter *w, struct spin *spin,
 		}
 	}
 	if (!woken) {
-		slept = may && !spun ? synch_now() : 0;
 		error = waiter_sleep(s, w, deadline, spun);
-		slept = slept != 0 ? synch_now() - slept : UINT64_MAX;
 	}
 	stack_enter(s);
+	sos->sos_slept += !woken;
 	if (spun) {
-		spin_account(&spin->sp_credit, woken);
+		sos->sos_spun += woken;
+		sos->sos_spunlost += !woken;
+		sos->sos_handed += handed;
+		sos->sos_handlost += tried && !handed;
+		spin_account(spin, woken);
 		hand_account(&spin->sp_hand, tried, handed);
-	} else if (may && slept < budget) {
-		spin_account(&spin->sp_credit, true);
 	}
 	return error;
 }
@@ -280,7 +300,7 @@ waiter_retire(struct stack *s, struct waiter *w)
 		return false;
 	}
 	for (struct waiter **wp = &s->s_wakeup; *wp != NULL;
-	     wp = &(*wp)->w_next) {
+	    wp = &(*wp)->w_next) {
 		if (*wp == w) {
 			*wp = w->w_next;
 			return true;

@@ -24,7 +24,7 @@ static const struct sysctl_def so_tunables[] = {
 	{ "kern.ipc.somaxconn", offsetof(struct so_state, sos_somaxconn),
 	    4096, 1, 65535, "upper bound of listen(2)'s backlog" },
 	{ "kern.ipc.spin", offsetof(struct so_state, sos_spin),
-	    50000, 0, 10000000, "ns a waiting thread spins before it sleeps" },
+	    20000, 0, 10000000, "ns a waiting thread spins before it sleeps" },
 	{ "kern.ipc.handoff", offsetof(struct so_state, sos_handoff),
 	    0, 0, 1000000, "ns a woken spinner leaves the interpreter to its waker" },
 	{ "kern.ipc.copychunk", offsetof(struct so_state, sos_chunk),
@@ -34,6 +34,11 @@ static const struct sysctl_def so_tunables[] = {
 };
 static const struct stat_def so_stats[] = {
 	{ "kern.ipc.listen_overflow", offsetof(struct so_state, sos_listen_overflow) },
+	{ "kern.ipc.wait.spun", offsetof(struct so_state, sos_spun) },
+	{ "kern.ipc.wait.spun_lost", offsetof(struct so_state, sos_spunlost) },
+	{ "kern.ipc.wait.handed", offsetof(struct so_state, sos_handed) },
+	{ "kern.ipc.wait.handed_lost", offsetof(struct so_state, sos_handlost) },
+	{ "kern.ipc.wait.slept", offsetof(struct so_state, sos_slept) },
 	{ "kern.ipc.nobufs", offsetof(struct so_state, sos_nobufs) },
 };
 /* clang-format on */
@@ -147,7 +152,7 @@ sofree(struct socket *so)
 	}
 	if (so->so_head != NULL) {
 		if (so->so_state & SS_COMP) {
-			return;		/* to be accepted all the same */
+			return; /* to be accepted all the same */
 		}
 		soqremove(so);
 	}
@@ -213,8 +218,8 @@ solisten(struct socket *so, int backlog)
 		so->so_options |= SOO_ACCEPTCONN;
 	}
 	/* As Linux: negative means as many as allowed. */
-	so->so_qlimit = backlog < 0 || backlog > max ? (uint32_t)max :
-						       (uint32_t)backlog;
+	so->so_qlimit =
+	    backlog < 0 || backlog > max ? (uint32_t)max : (uint32_t)backlog;
 	return 0;
 }
 
@@ -420,8 +425,7 @@ so_disconnect(struct socket *so)
 	bool hard = (so->so_options & SOO_LINGER) && so->so_linger == 0;
 
 	if ((lost || hard) && pr->pr_usrreqs->pru_abort != NULL &&
-	    so->so_family != AF_LOCAL &&
-	    (pr->pr_flags & PR_CONNREQUIRED)) {
+	    so->so_family != AF_LOCAL && (pr->pr_flags & PR_CONNREQUIRED)) {
 		pr->pr_usrreqs->pru_abort(so);
 	} else if (!(so->so_state & SS_ISDISCONNECTING)) {
 		(void)PRU0(so, disconnect);

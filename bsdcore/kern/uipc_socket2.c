@@ -19,8 +19,7 @@ static bool
 so_closed(const struct socket *so)
 {
 	return (so->so_state &
-		   (SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING)) ==
-	    0;
+		   (SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING)) == 0;
 }
 
 /* Linux's tcp_poll(): writable while a third of the buffer is free. */
@@ -46,8 +45,7 @@ sopoll_stream(const struct socket *so, bool rcvshut, bool sndshut)
 	}
 	if (so->so_hasoob ||
 	    ((so->so_options & SOO_OOBINLINE) &&
-		(so->so_oobmark != 0 ||
-		    (so->so_rcv.sb_state & SBS_RCVATMARK)))) {
+		(so->so_oobmark != 0 || (so->so_rcv.sb_state & SBS_RCVATMARK)))) {
 		ev |= POLLPRI;
 	}
 	return ev;
@@ -97,7 +95,7 @@ so_notify(struct socket *so, int mask)
 	int ev = sopoll(so) & mask;
 
 	if (so->so_relay != NULL) {
-		relay_notify(so);	/* it has thresholds of its own */
+		relay_notify(so); /* it has thresholds of its own */
 	}
 	if (ev == 0) {
 		return;
@@ -142,8 +140,8 @@ sowwakeup(struct socket *so)
 void
 soisconnecting(struct socket *so)
 {
-	so->so_state &= ~(uint32_t)(SS_ISCONNECTED | SS_ISDISCONNECTING |
-	    SS_ISDISCONNECTED);
+	so->so_state &=
+	    ~(uint32_t)(SS_ISCONNECTED | SS_ISDISCONNECTING | SS_ISDISCONNECTED);
 	so->so_state |= SS_ISCONNECTING;
 }
 
@@ -186,8 +184,8 @@ soisdisconnecting(struct socket *so)
 void
 soisdisconnected(struct socket *so)
 {
-	so->so_state &= ~(uint32_t)(SS_ISCONNECTING | SS_ISCONNECTED |
-	    SS_ISDISCONNECTING);
+	so->so_state &=
+	    ~(uint32_t)(SS_ISCONNECTING | SS_ISCONNECTED | SS_ISDISCONNECTING);
 	so->so_state |= SS_ISDISCONNECTED;
 	so->so_rcv.sb_state |= SBS_CANTRCVMORE;
 	so->so_snd.sb_state |= SBS_CANTSENDMORE;
@@ -226,8 +224,8 @@ soqfull(const struct socket *head)
 static void
 so_inherit(struct socket *so, const struct socket *head)
 {
-	so->so_options = head->so_options &
-	    ~(uint32_t)(SOO_ACCEPTCONN | SOO_HOLDSYN);
+	so->so_options =
+	    head->so_options & ~(uint32_t)(SOO_ACCEPTCONN | SOO_HOLDSYN);
 	so->so_linger = head->so_linger;
 	so->so_traffic_class = head->so_traffic_class;
 	so->so_priority = head->so_priority;

@@ -11,7 +11,7 @@
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
 
-#define SO_COPYLOCKED 2048u	/* bytes copied under the lock */
+#define SO_COPYLOCKED 2048u /* bytes copied under the lock */
 
 void
 uiocopyout(const void *src, size_t n, struct uio *uio)
@@ -58,8 +58,7 @@ so_copychain(const struct mbuf *m, uint32_t off, uint32_t n, struct uio *uio)
 static int
 soreceive_oob(struct socket *so, struct uio *uio, int *flags, size_t *done)
 {
-	if (so->so_family == AF_LOCAL ||
-	    (so->so_proto->pr_flags & PR_ATOMIC)) {
+	if (so->so_family == AF_LOCAL || (so->so_proto->pr_flags & PR_ATOMIC)) {
 		return EOPNOTSUPP;
 	}
 	if ((so->so_options & SOO_OOBINLINE) || !so->so_hasoob) {
@@ -198,7 +197,7 @@ soreceive_stream(struct socket *so, struct uio *uio, int *flags, size_t *done)
 			break;
 		}
 		if (!first && (sb->sb_state & SBS_RCVATMARK)) {
-			break;		/* a read never crosses the mark */
+			break; /* a read never crosses the mark */
 		}
 		sb->sb_state &= (uint16_t)~SBS_RCVATMARK;
 		first = false;

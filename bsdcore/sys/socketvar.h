@@ -25,9 +25,10 @@ struct unp_state;		/* kern/uipc_usrreq.c */
 struct waitpoint;		/* kern/kern_synch.c */
 
 struct spin {			/* has it paid here? kern_synch.c */
-	uint8_t		 sp_credit, sp_hand;
+	uint16_t	 sp_skip;	/* waits before the next spin */
+	uint8_t		 sp_backoff, sp_good, sp_hand;
 };
-#define SPIN_INIT { 8, 32 }
+#define SPIN_INIT { 0, 0, 0, 32 }
 
 struct sockbuf {
 	struct mbuf	*sb_mb;		/* stream: the chain; datagrams: first record */
@@ -249,6 +250,9 @@ struct so_state {
 	struct unp_state *sos_unp;
 	LIST_HEAD(, evq) sos_evqs;
 	struct waitpoint *sos_drainers;	/* bsd_drain */
+	uint64_t	 sos_spun, sos_spunlost;	/* spins that paid, that did not */
+	uint64_t	 sos_handed, sos_handlost;
+	uint64_t	 sos_slept;
 	_Atomic uint32_t sos_waits;		/* times a thread came to wait */
 	int		 sos_ncpu;		/* spinning needs two */
 	uint64_t	 sos_walltime;		/* ns to add to s_now for the time of day */

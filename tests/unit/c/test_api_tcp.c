@@ -194,8 +194,7 @@ TEST(data_and_half_close)
 	CHECK_EQ(bsd_recv(a, buf, 32, 0, NULL, 0), 4);
 	CHECK_EQ(bsd_shutdown(b, SHUT_WR), 0);
 	CHECK_EQ(bsd_recv(a, buf, 32, 0, NULL, 0), 0);
-	CHECK_EQ(bsd_poll(a),
-	    POLLIN | POLLOUT | POLLHUP | POLLRDHUP);
+	CHECK_EQ(bsd_poll(a), POLLIN | POLLOUT | POLLHUP | POLLRDHUP);
 	bsd_close(a);
 	bsd_close(b);
 	free_stack(s);
@@ -257,7 +256,7 @@ TEST(urgent_data)
 	CHECK_EQ(bsd_recv(b, buf, 16, MSG_OOB, NULL, 0), 1);
 	CHECK_EQ(buf[0], '!');
 	CHECK_EQ(bsd_recv(b, buf, 1, MSG_OOB, NULL, 0), -EINVAL);
-	CHECK_EQ(bsd_recv(b, buf, 16, 0, NULL, 0), 3);	/* up to the mark */
+	CHECK_EQ(bsd_recv(b, buf, 16, 0, NULL, 0), 3); /* up to the mark */
 	CHECK_MEM(buf, "abc", 3);
 	CHECK_EQ(bsd_recv(b, buf, 16, 0, NULL, 0), 3);
 	CHECK_MEM(buf, "def", 3);
@@ -354,7 +353,7 @@ TEST(backlog)
 		c[i] = tcp_socket(s);
 		CHECK_EQ(bsd_connect(c[i], &at, 0), -EINPROGRESS);
 	}
-	while (bsd_accept(l, 0, &b, &peer) == 0) {	/* backlog + 1 */
+	while (bsd_accept(l, 0, &b, &peer) == 0) { /* backlog + 1 */
 		done++;
 		bsd_close(b);
 	}
@@ -410,10 +409,10 @@ TEST(client_gone_before_accept)
 /* ---- two threads ---- */
 
 struct flow {
-	struct stack	*f_stack;
-	struct bsd_addr	 f_at;
-	struct socket	*f_listener;
-	size_t		 f_total;
+	struct stack *f_stack;
+	struct bsd_addr f_at;
+	struct socket *f_listener;
+	size_t f_total;
 };
 
 static long
@@ -472,8 +471,8 @@ TEST(threads_bulk)
 		size_t done = 0, n;
 
 		while (done < len) {
-			error = bsd_sendall(a, out + done, len - done, 0, -1,
-			    &n);
+			error =
+			    bsd_sendall(a, out + done, len - done, 0, -1, &n);
 			CHECK(error == 0 || error == -EINTR);
 			done += n;
 		}
