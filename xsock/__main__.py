@@ -7,6 +7,8 @@ from typing import Final
 
 __all__ = ["main"]
 
+FAILED: Final = 1
+MALFORMED: Final = 2  # as argparse answers for an option it does not know
 COMMANDS: Final = {
     "run": "run a Python program or console script, unmodified, on a stack of its own",
     "demo": "show a program reaching a server of this host through its own stack",
@@ -30,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         return int(modules[given.command].run(given))
     except (OSError, ValueError, ImportError) as error:
         print(f"xsock: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return MALFORMED if isinstance(error, ValueError) else FAILED
     except KeyboardInterrupt:
         return 130
 

@@ -10,13 +10,13 @@ import gc
 import os
 from typing import Any, Final
 
-from bsdcore._ffi import lib
+from bsdcore._ffi import ffi, lib
 from xsock import _proxy, _wiring
 from xsock._socket import socket
 
 __all__ = ["guard"]
 
-OPEN_STATES: Final = ("ESTABLISHED", "CLOSE_WAIT")
+OPEN_STATES: Final = (4, 5)  # TCPS_ESTABLISHED, TCPS_CLOSE_WAIT: bsdcore/netinet/tcp_fsm.h
 SHUT_WR: Final = 1
 
 _guarded = False
@@ -80,11 +80,21 @@ def _in_child() -> None:
 _orphans: "list[_wiring.Stack]" = []
 
 
+def _has_open(stack: "_wiring.Stack") -> bool:
+    """Some connection has not been shut down.
+
+    Asked without bsdcore.netstat: importing it now would compile its dataclasses,
+    which makes the interpreter forget that Ctrl-C is what ended the program.
+    """
+    room = lib.bsd_sock_list(stack.core.cdata, ffi.NULL, 0)
+    rows = ffi.new("struct bsd_sockinfo[]", max(room, 1))
+    count = lib.bsd_sock_list(stack.core.cdata, rows, room)
+    return any(rows[i].state in OPEN_STATES for i in range(min(count, room)))
+
+
 def _say_goodbye(stack: "_wiring.Stack") -> None:
     """End what the program left open, as a kernel would for it."""
-    from bsdcore import netstat
-
-    if not any(row.state in OPEN_STATES for row in netstat.sockets(stack.core)):
+    if not _has_open(stack):
         return
     for sock in _sockets(stack):
         if sock._xs_h is not None:

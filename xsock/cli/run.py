@@ -79,13 +79,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _check(environ: dict[str, str]) -> None:
     """Fail here, in one line, rather than in the program's first socket."""
-    import nic
-    from xsock import _config
+    from xsock import _config, _wiring
 
-    config = _config.load(environ)
-    if config.nic.kind in ("tap", "tun", "af_packet"):
-        nic.open_port(config.nic).close()
-    elif config.nic.kind == "usernet":
-        from xsock import usernet
-
-        usernet.check_options(config.nic)
+    # Whatever can be wrong with an interface, a capture or a port shows when it is made.
+    _wiring.Stack(_config.load(environ)).close()
