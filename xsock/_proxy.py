@@ -53,6 +53,8 @@ __all__ = [
 SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
 POLLIN: Final = 1
+POLLOUT: Final = 4
+FILLER: Final = bytes(65536)  # api.h: what it takes
 POLLHUP: Final = 16
 MSG_OOB: Final = 1
 SHUT_RD: Final = 0
@@ -101,6 +103,7 @@ class Proxy:
         """A connect() has begun or is done: data goes through the pair from now on."""
         if self.is_stream and self.end >= 0:
             end, self.end = self.end, -1
+            self._fill(sock)
             # Calls that wait on the socket itself are ended by this and made again: they
             # must find that data goes through the pair now.
             sock._xs_so = None
@@ -109,6 +112,14 @@ class Proxy:
                 throw(result)
         elif not self.is_stream:
             self.settle(sock)
+
+    def _fill(self, sock: Any) -> None:
+        """Keep the application's end from polling writable until the socket is connected."""
+        if not lib.bsd_poll(self.handle) & POLLOUT:
+            try:
+                _base.send(sock, FILLER, _socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
 
     # ---- tokens ----
 

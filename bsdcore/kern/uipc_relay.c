@@ -538,8 +538,8 @@ bsd_relay(struct socket *so, int fd, int kind)
 		close(fd);
 		return -ENOMEM;
 	}
-	if (!(so->so_state & SS_ISCONNECTED) &&
-	    ioctl(fd, FIONREAD, &fill) == 0 && fill > 0) {
+	if (kind == BSD_RELAY_PAIR && ioctl(fd, FIONREAD, &fill) == 0 &&
+	    fill > 0) {
 		r->r_fill = (uint32_t)fill;
 	}
 	/* Whoever waits for the socket itself is to look at the descriptor. */

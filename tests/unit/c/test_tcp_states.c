@@ -326,6 +326,46 @@ test_synretries(struct tcpnet *tn)
 	CHECK_EQ(bsd_close(so), 0);
 }
 
+/* The same machine under both families; :: takes IPv4, too. */
+static void
+test_v6(struct stack *s)
+{
+	struct bsd_addr any6 = { .family = AF_INET6, .port = 606 };
+	struct bsd_addr lo6 = {
+		.family = AF_INET6, .port = 606, .addr = { [15] = 1 }
+	};
+	struct bsd_addr lo4 = tn_loaddr(606), who;
+	struct socket *ls, *c6, *c4, *a6, *a4;
+	char buf[8];
+
+	CHECK_EQ(bsd_socket(s, AF_INET6, SOCK_STREAM, 0, &ls), 0);
+	CHECK_EQ(bsd_bind(ls, &any6), 0);
+	CHECK_EQ(bsd_listen(ls, 5), 0);
+	CHECK_EQ(bsd_socket(s, AF_INET6, SOCK_STREAM, 0, &c6), 0);
+	CHECK_EQ(bsd_connect(c6, &lo6, 0), -EINPROGRESS);
+	lo_settle(s);
+	CHECK_EQ(bsd_accept(ls, 0, &a6, &who), 0);
+	CHECK_EQ(who.family, AF_INET6);
+	CHECK_EQ(who.addr[15], 1);
+	c4 = tn_connect(s, &lo4);
+	lo_settle(s);
+	CHECK_EQ(bsd_accept(ls, 0, &a4, &who), 0);
+	CHECK_EQ(who.family, AF_INET6);
+	CHECK_EQ(who.addr[10], 0xff); /* ::ffff:127.0.0.1 */
+	CHECK_EQ(who.addr[12], 127);
+	CHECK_EQ(bsd_send(c6, "six", 3, 0, NULL, 0), 3);
+	CHECK_EQ(bsd_send(a4, "four", 4, 0, NULL, 0), 4);
+	lo_settle(s);
+	CHECK_EQ(bsd_recv(a6, buf, 8, 0, NULL, 0), 3);
+	CHECK_EQ(bsd_recv(c4, buf, 8, 0, NULL, 0), 4);
+	CHECK_EQ(bsd_close(c6), 0);
+	CHECK_EQ(bsd_close(c4), 0);
+	CHECK_EQ(bsd_close(a6), 0);
+	CHECK_EQ(bsd_close(a4), 0);
+	CHECK_EQ(bsd_close(ls), 0);
+	lo_sleep(s, 100 * TN_SEC);
+}
+
 static struct socket *held;
 
 static void
@@ -413,6 +453,7 @@ main(void)
 	test_finwait2(s);
 	test_backlog(s);
 	test_cookies(s);
+	test_v6(s);
 	test_listen_holdsyn(s);
 	bsd_memstat(s, &ms);
 	CHECK_EQ(ms.sockets, 0);
