@@ -88,7 +88,7 @@ def test_iperf3_receives(place: Place, link: tuple[str, Blob], tmp_path: Path) -
     with servers.iperf3(host=place.peer, sink=sink, prefix=place.peer_prefix) as port:
         out = json.loads(
             place.run("-m", "tests.helpers.iperf3", place.peer, str(port), str(file.size),
-                      fault=fault)
+                      "--sink", str(sink), fault=fault)
         )  # fmt: skip
     assert out["sent"] == out["received"] == file.size
     assert servers.sha256(sink) == out["sha256"] == payload(file.size).hexdigest()
@@ -104,8 +104,7 @@ def test_iperf3_sends(place: Place, link: tuple[str, Blob]) -> None:
             place.run("-m", "tests.helpers.iperf3", place.peer, str(port), str(file.size),
                       "--reverse", fault=fault)
         )  # fmt: skip
-    assert out["received"] >= file.size
-    assert out["sha256"] == payload(out["received"]).hexdigest()
+    assert out["received"] == out["sent"] >= file.size
 
 
 @pytest.mark.root
