@@ -174,6 +174,14 @@ gw_newconn(struct socket *head, struct socket *so)
 	}
 }
 
+void
+gateway_connected(struct stack *s, bool refused)
+{
+	struct bsd_gwstats *st = &s->s_gateway->gw_stats;
+
+	*(refused ? &st->tcp_refused : &st->tcp_flows) += 1;
+}
+
 static void
 gw_connect(struct stack *s, struct relay *r)
 {
@@ -192,12 +200,12 @@ gw_connect(struct stack *s, struct relay *r)
 		relay_abort(s, r);
 		return;
 	}
-	gw->gw_stats.tcp_flows++;
 	r->r_watch.wa_fd = fd;
 	if (r->r_connecting) {
 		r->r_wblocked = true; /* until EPOLLOUT says it ended */
 		relay_want(s, r, EPOLLOUT);
 	} else {
+		gateway_connected(s, false);
 		(void)PRU0(r->r_so, accept);
 		relay_want(s, r, 0);
 	}

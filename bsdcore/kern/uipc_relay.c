@@ -436,9 +436,11 @@ relay_connected(struct stack *s, struct relay *r)
 	if (getsockopt(r->r_watch.wa_fd, SOL_SOCKET, SO_ERROR, &error, &len) !=
 		0 ||
 	    error != 0) {
+		gateway_connected(s, true);
 		relay_abort(s, r);
 		return;
 	}
+	gateway_connected(s, false);
 	r->r_connecting = false;
 	r->r_fdhup = false;
 	(void)PRU0(r->r_so, accept);
@@ -458,9 +460,10 @@ relay_pump(struct stack *s, struct relay *r)
 	struct socket *so = r->r_so;
 
 	if (so->so_error != 0) {
-		(void)relay_down(r); /* what came before the error */
 		if (r->r_kind == BSD_RELAY_HOST) {
 			fd_reset(r->r_watch.wa_fd);
+		} else {
+			(void)relay_down(r); /* what came before the error */
 		}
 		relay_end(s, r);
 		return;
@@ -478,7 +481,10 @@ relay_pump(struct stack *s, struct relay *r)
 		return;
 	}
 	if (!relay_down(r) || !relay_up(r)) {
-		if (r->r_fdhup && so->so_rcv.sb_cc == 0) {
+		/* A pair whose end was closed with bytes unread fails, too,
+		 * after it gave what was written to it. */
+		if (r->r_kind == BSD_RELAY_PAIR && r->r_fdhup &&
+		    so->so_rcv.sb_cc == 0) {
 			relay_end(s, r);
 		} else {
 			relay_abort(s, r);

@@ -55,6 +55,8 @@ void relay_want(struct stack *s, struct relay *r, uint32_t events);
 void token_run(struct stack *s, struct relay *r);
 void gateway_work(struct stack *s, struct relay *r);
 void gateway_event(struct stack *s, struct relay *r, uint32_t revents);
+/* A host connect(2) of a flow has ended. */
+void gateway_connected(struct stack *s, bool refused);
 void gateway_fini(struct stack *s);
 
 #endif
