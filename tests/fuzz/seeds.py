@@ -230,12 +230,70 @@ def api_seeds() -> dict[str, bytes]:
     }
 
 
+def vnet(
+    frame: bytes, flags: int = 0, gso: int = 0, size: int = 0, start: int = 0, offset: int = 0
+) -> bytes:
+    """A record of fuzz_vnet."""
+    return (
+        struct.pack("!H", len(frame))
+        + struct.pack("<BBHHHH", flags, gso, 0, size, start, offset)
+        + frame
+    )
+
+
+def vnet_seeds() -> dict[str, bytes]:
+    """Frames as kernels hand them over."""
+    bulk = bytes(range(256)) * 12
+    tso = ether(ip(tcp(ACK | PSH, 1, 1, bulk), 6))
+    uso = ether(ip(udp(bulk), 17))
+    v6 = struct.pack("!IHBB", 6 << 28, 20 + len(bulk), 6, 64) + b"\xfd" + b"\0" * 15
+    tso6 = ether(v6 + b"\xfd" + b"\0" * 14 + b"\1" + tcp(ACK, 1, 1, bulk), 0x86DD)
+    seeds = {}
+    for mode in (0, 1, 4, 8, 9, 12):
+        for piece in (5, 50):
+            seeds[f"mode{mode}_{piece}"] = bytes([mode, piece]) + b"".join(
+                (
+                    vnet(ether(ip(udp(b"query"), 17)), flags=2),
+                    vnet(ether(ip(tcp(SYN, 1), 6)), flags=1, start=34, offset=16),
+                    vnet(tso, flags=1, gso=1, size=1000, start=34, offset=16),
+                    vnet(tso6, flags=1, gso=4, size=900, start=54, offset=16),
+                    vnet(uso, flags=1, gso=5, size=512, start=34, offset=6),
+                )
+            )
+    seeds["raw"] = bytes([2, 60]) + vnet(tso[14:], flags=1, gso=1, size=500, start=20, offset=16)
+    return seeds
+
+
+def option(kind: int, ipopt: bytes = b"", opt: bytes = b"", data: int = 1, frag: int = 0) -> bytes:
+    """A record of fuzz_options."""
+    head = struct.pack("!BBBBH", kind | 0xE0, len(ipopt), len(opt), data, frag)
+    return head + ipopt + opt
+
+
+def option_seeds() -> dict[str, bytes]:
+    """Packets with options."""
+    rr, ts = bytes.fromhex("01071704") + b"\0" * 20, bytes.fromhex("440c0501") + b"\0" * 8
+    sack = bytes.fromhex("0101050a0000000100000002")
+    return {
+        "to_us": option(0, rr) + option(0, ts) + option(4, rr + ts, data=9),
+        "through": option(1, b"\x94\4\0\0", data=200) + option(1, rr, data=90),
+        "no_fragment": option(1, data=99, frag=0x4000),
+        "fragments": option(0, rr, data=9, frag=0x2000) + option(0, data=9, frag=10),
+        "source_route": option(1, bytes.fromhex("8307040a000102")),
+        "expires": bytes([1]) + option(1, rr)[1:],
+        "syn": option(2, opt=SYN_OPTIONS) + option(3, opt=SYN_OPTIONS[6:16]) + option(3, opt=sack),
+        "bad_tcp": option(2, opt=b"\2\0") + option(2, opt=b"\x08\xff") + option(2, opt=b"\x1e\1"),
+    }
+
+
 def main() -> None:
     """Write every seed."""
     for name, seeds in {
         "fuzz_frame": frame_seeds(),
         "fuzz_tcp": tcp_seeds(),
         "fuzz_api": api_seeds(),
+        "fuzz_vnet": vnet_seeds(),
+        "fuzz_options": option_seeds(),
     }.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)
