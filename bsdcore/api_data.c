@@ -237,6 +237,10 @@ recv_loop(struct socket *so, struct xfer *x, struct rcvparts *rp)
 			}
 			error = EWOULDBLOCK;
 		}
+		if (error == EWOULDBLOCK && atomic && x->x_timeout != 0 &&
+		    (so->so_rcv.sb_state & SBS_CANTRCVMORE)) {
+			return 0;
+		}
 		if (error == EWOULDBLOCK) {
 			error = xfer_wait(so, x, POLLIN);
 		}

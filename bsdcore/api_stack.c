@@ -207,6 +207,8 @@ stack_releasesockets(struct stack *s)
 		sbflush(&so->so_snd);
 		LIST_REMOVE(so, so_all);
 		s->s_so->sos_count--;
+		free(so->so_peer);
+		so->so_peer = NULL;
 		if (so->so_state & SS_NOFDREF) {
 			free(so);
 		} else {
