@@ -18,6 +18,7 @@
 
 #include "bsdcore/kern/uipc_relay.h"
 #include "bsdcore/netinet/in_pcb.h"
+#include "bsdcore/netinet/ip_icmp.h"
 #include "bsdcore/netinet/ip_var.h"
 
 #define GW_UDP_IDLE (60 * NSEC_PER_SEC)
@@ -213,6 +214,30 @@ gw_idle(struct stack *s, void *arg)
 	soclose(so);
 }
 
+/*
+ * What the host says about a destination, said to the sender in the ICMP codes
+ * that its socket hears as the same errno.
+ */
+static void
+gw_unreach(struct socket *so, int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+		udp_unreach(sotoinpcb(so), ICMP_UNREACH_PORT);
+		break;
+	case ENETUNREACH:
+		udp_unreach(sotoinpcb(so), ICMP_UNREACH_NET_UNKNOWN);
+		break;
+	case EHOSTUNREACH:
+	case EACCES:
+	case EPERM:
+		udp_unreach(sotoinpcb(so), ICMP_UNREACH_HOST_PROHIB);
+		break;
+	default:
+		break;
+	}
+}
+
 /* Datagrams of the stack socket to the host. Errors are the network's. */
 static void
 gw_dgram_down(struct stack *s, struct relay *r)
@@ -235,8 +260,8 @@ gw_dgram_down(struct stack *s, struct relay *r)
 		if (send(r->r_watch.wa_fd, gw->gw_buf, n,
 			MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
 			gw->gw_stats.bytes_out += n;
-		} else if (errno == ECONNREFUSED) {
-			udp_unreach(sotoinpcb(r->r_so));
+		} else {
+			gw_unreach(r->r_so, errno);
 		}
 	}
 	relay_queue(s, r);
@@ -253,9 +278,7 @@ gw_dgram_up(struct stack *s, struct relay *r)
 		struct mbuf *m;
 
 		if (n < 0) {
-			if (errno == ECONNREFUSED) { /* told once */
-				udp_unreach(sotoinpcb(r->r_so));
-			}
+			gw_unreach(r->r_so, errno); /* told once */
 			return;
 		}
 		r->r_active = s->s_now;
@@ -304,18 +327,20 @@ gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
 	struct socket *so;
 	struct relay *r;
 	bool pending;
-	int fd = -1;
+	int fd = -1, error = EACCES;
 
 	if (gw_map(gw, IPPROTO_UDP, &to, &port)) {
 		fd = gw_host(SOCK_DGRAM, &to, port, &pending);
+		error = fd < 0 ? errno : 0;
 	}
-	so = fd >= 0 ? gw_dgram_socket(s, dst, dport, peer, peerlen) : NULL;
-	r = so != NULL && callout_reserve(s, 1) == 0 ?
+	so = gw_dgram_socket(s, dst, dport, peer, peerlen);
+	r = fd >= 0 && so != NULL && callout_reserve(s, 1) == 0 ?
 	    gw_flow(s, so, RELAY_DGRAM) :
 	    NULL;
 	if (r == NULL) {
 		gw->gw_stats.udp_refused++;
 		if (so != NULL) {
+			gw_unreach(so, error);
 			soclose(so);
 		}
 		if (fd >= 0) {
@@ -332,6 +357,8 @@ gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
 	relay_want(s, r, EPOLLIN);
 	if (send(fd, gw->gw_buf, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
 		gw->gw_stats.bytes_out += n;
+	} else {
+		gw_unreach(so, errno);
 	}
 }
 
