@@ -5,16 +5,18 @@ import importlib
 import sys
 from typing import Final
 
+from xsock.cli import UnknownProgram
+
 __all__ = ["main"]
 
-FAILED: Final = 1
-MALFORMED: Final = 2  # as argparse answers for an option it does not know
 COMMANDS: Final = {
     "run": "run a Python program or console script, unmodified, on a stack of its own",
     "demo": "show a program reaching a server of this host through its own stack",
     "ping": "send ICMP echo requests from a stack",
     "netstat": "show a running stack's sockets, routes, interfaces and counters",
 }
+
+FAILURE, USAGE, NOT_FOUND = 1, 2, 127  # exit statuses, as the shell's
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,11 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return int(modules[given.command].run(given))
-    except (OSError, ValueError, ImportError) as error:
-        print(f"xsock: {' '.join(str(error).split())}", file=sys.stderr)
-        return MALFORMED if isinstance(error, ValueError) else FAILED
+    except UnknownProgram as error:
+        return _complain(error, NOT_FOUND)
+    except (OSError, ImportError) as error:
+        return _complain(error, FAILURE)
+    except ValueError as error:
+        return _complain(error, USAGE)
     except KeyboardInterrupt:
         return 130
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(f"xsock: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -362,7 +362,7 @@ udp_refused(struct stack *s, const struct inpcb *inp, uint8_t b[28])
 }
 
 void
-udp_unreach(struct inpcb *inp)
+udp_unreach(struct inpcb *inp, uint8_t code)
 {
 	struct stack *s = inp->inp_info->ipi_stack;
 	struct ifnet *ifp = NULL;
@@ -381,7 +381,7 @@ udp_unreach(struct inpcb *inp)
 	m->m_len = m->m_pkthdr.len = IP_HDRLEN + UDP_HDRLEN;
 	udp_refused(s, inp, m->m_data);
 	m->m_pkthdr.rcvif = ifp;
-	icmp_error(s, m, ICMP_UNREACH, ICMP_UNREACH_PORT, 0);
+	icmp_error(s, m, ICMP_UNREACH, code, 0);
 }
 
 /* ---- out ---- */

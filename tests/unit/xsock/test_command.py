@@ -26,7 +26,7 @@ def test_what_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert command_line([str(script), "x"]) == [sys.executable, str(script), "x"]
     monkeypatch.setenv("PATH", "/nonexistent")
     assert "sys.argv[0] = 'pytest'" in command_line(["pytest", "-q"])[2]
-    with pytest.raises(ValueError, match="neither a program in PATH"):
+    with pytest.raises(FileNotFoundError, match="neither a program in PATH"):
         command_line(["no-such-thing"])
 
 
@@ -66,17 +66,18 @@ def test_the_exit_status_is_the_programs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        (["--nic", "tap:t0", "--", "true"], "needs an address"),
-        (["--nic", "usernet:x=1", "--", "true"], "usernet: unknown option 'x'"),
-        (["--", "no-such-thing"], "neither a program in PATH"),
-        ([], "nothing to run"),
+        (["--nic", "tap:t0", "--", "true"], 2, "needs an address"),
+        (["--nic", "usernet:x=1", "--", "true"], 2, "usernet: unknown option 'x'"),
+        (["--pcap", "/nowhere/c", "--", "true"], 1, "'/nowhere/c'"),
+        (["--", "no-such-thing"], 127, "neither a program in PATH"),
+        ([], 2, "nothing to run"),
     ],
 )
-def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
+def test_mistakes_are_one_line(arguments: list[str], status: int, message: str) -> None:
     done = xsock_run(*arguments)
-    assert done.returncode == 1
+    assert done.returncode == status
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
