@@ -67,7 +67,8 @@ class Client:
             for family in families:
                 records, failure = self._ask(host, candidate, TYPES[family], settings)
                 found += records
-                if failure and not found:
+                # A name that exists without such an address outweighs names that do not.
+                if failure and not found and code != _socket.EAI_NODATA:
                     code = failure
             if found:
                 return found, 0

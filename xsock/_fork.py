@@ -10,13 +10,13 @@ import gc
 import os
 from typing import Any, Final
 
-from bsdcore._ffi import lib
+from bsdcore._ffi import ffi, lib
 from xsock import _proxy, _wiring
 from xsock._socket import socket
 
 __all__ = ["guard"]
 
-OPEN_STATES: Final = ("ESTABLISHED", "CLOSE_WAIT")
+OPEN_STATES: Final = (4, 5)  # TCPS_ESTABLISHED, TCPS_CLOSE_WAIT
 SHUT_WR: Final = 1
 
 _guarded = False
@@ -81,10 +81,15 @@ _orphans: "list[_wiring.Stack]" = []
 
 
 def _say_goodbye(stack: "_wiring.Stack") -> None:
-    """End what the program left open, as a kernel would for it."""
-    from bsdcore import netstat
+    """End what the program left open, as a kernel would for it.
 
-    if not any(row.state in OPEN_STATES for row in netstat.sockets(stack.core)):
+    Nothing is imported here: the interpreter takes code that runs at exit for the
+    program's, and forgets that it was ended by an interrupt.
+    """
+    room = lib.bsd_sock_list(stack.core.cdata, ffi.NULL, 0)
+    rows = ffi.new("struct bsd_sockinfo[]", room + 1)
+    count = min(room, lib.bsd_sock_list(stack.core.cdata, rows, room))
+    if not any(rows[i].state in OPEN_STATES for i in range(count)):
         return
     for sock in _sockets(stack):
         if sock._xs_h is not None:

@@ -48,6 +48,9 @@ MSG_DONTWAIT: Final = 0x40
 MSG_OOB: Final = 1
 POLLOUT: Final = 4
 ETIMEDOUT_EX: Final = 11  # what connect_ex() answers when its time has run out
+# A burst of connections comes up in one go, before the program can run to accept any; the
+# short queues that programs ask for (socketserver: 5) would drop most of it.
+BACKLOG_MIN: Final = 128
 INT_MAX: Final = 2**31 - 1
 NULL: Final = ffi.NULL
 # Protocols that the stack serves; others are the kernel's.
@@ -297,7 +300,7 @@ class socket(_stdlib.socket):
             raise OverflowError("Python int too large to convert to C int")
         if self._xs_px is not None:
             _proxy.check(self)
-        result = lib.bsd_listen(h, max(backlog, 0))
+        result = lib.bsd_listen(h, max(backlog, BACKLOG_MIN))
         if result < 0:
             h = None
             throw(result)

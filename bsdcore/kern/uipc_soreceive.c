@@ -61,6 +61,9 @@ soreceive_oob(struct socket *so, struct uio *uio, int *flags, size_t *done)
 	if (so->so_family == AF_LOCAL || (so->so_proto->pr_flags & PR_ATOMIC)) {
 		return EOPNOTSUPP;
 	}
+	if (so->so_options & SOO_ACCEPTCONN) {
+		return ENOTCONN;
+	}
 	if ((so->so_options & SOO_OOBINLINE) || !so->so_hasoob) {
 		return EINVAL;
 	}
@@ -86,7 +89,9 @@ soreceive_empty(struct socket *so)
 		return error;
 	}
 	if (so->so_rcv.sb_state & SBS_CANTRCVMORE) {
-		return 0;
+		/* As Linux: a datagram socket tells only those who would wait. */
+		return so->so_proto->pr_flags & PR_CONNREQUIRED ? 0 :
+								  EWOULDBLOCK;
 	}
 	if ((so->so_proto->pr_flags & PR_CONNREQUIRED) &&
 	    !(so->so_state &
@@ -318,7 +323,9 @@ soreceive(struct socket *so, struct uio *uio, struct sockaddr_storage *from,
 	if (fromlen != NULL) {
 		*fromlen = 0;
 	}
-	if (*flags & MSG_OOB) {
+	if ((*flags & MSG_OOB) &&
+	    (so->so_family == AF_LOCAL ||
+		!(so->so_proto->pr_flags & PR_ATOMIC))) {
 		return soreceive_oob(so, uio, flags, done);
 	}
 	if (so->so_proto->pr_flags & PR_ATOMIC) {

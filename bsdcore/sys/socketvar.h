@@ -75,6 +75,7 @@ struct socket {
 	struct socket	*so_head;	/* the listener that made this one */
 	TAILQ_HEAD(, socket) so_incomp, so_comp;
 	TAILQ_ENTRY(socket) so_list;
+	struct sockaddr_in6 *so_peer;	/* in so_comp: whose it is, should it die there */
 	uint32_t	 so_incqlen, so_qlen, so_qlimit;
 
 	/* SOO_HOLDSYN: a SYN makes a full socket at once (no SYN cache) and
@@ -110,7 +111,7 @@ struct socket {
 #define SOO_TIMESTAMPNS 0x0080
 #define SOO_DONTROUTE 0x0100
 #define SOO_ACCEPTCONN 0x0200
-#define SOO_ANYIP 0x0400	/* bind to any address and port, accept for any (gateway) */
+#define SOO_ANYIP 0x0400	/* gateway: bind to and accept for any address */
 #define SOO_HOLDSYN 0x0800	/* listener: see so_newconn */
 
 /* so_state */
@@ -122,9 +123,10 @@ struct socket {
 #define SS_INCOMP 0x0020	/* on so_head's so_incomp */
 #define SS_COMP 0x0040		/* on so_head's so_comp */
 #define SS_DEFUNCT 0x0080	/* the stack is gone, or going */
-#define SS_CONNPENDING 0x0100	/* connect answered EINPROGRESS, its end is not told */
-#define SS_CLOSING 0x0200	/* closed while calls are in flight: the last one closes */
+#define SS_CONNPENDING 0x0100	/* EINPROGRESS was answered, the end not */
+#define SS_CLOSING 0x0200	/* the last call in flight closes */
 #define SS_SHUTDOWN 0x0400	/* the user said shutdown(SHUT_WR) */
+#define SS_ADMITTED 0x0800	/* to sonewconn(): there was room when it began */
 
 /* Keep a socket while the lock is dropped; sorele() may free it, and closes it
  * if the user did meanwhile. */
@@ -141,6 +143,7 @@ int solisten(struct socket *so, int backlog);
 int soaccept(struct socket *head, struct socket **out);
 int soconnect(struct socket *so, const struct sockaddr *sa, socklen_t len);
 int soshutdown(struct socket *so, int how);
+int soreuse(struct socket *so);	/* its connection is over, that has been told */
 int soconnect2(struct socket *a, struct socket *b);	/* socketpair */
 int soclose(struct socket *so);	/* always lets go of the socket */
 void soabort(struct socket *so);	/* the user lets go, RST */
