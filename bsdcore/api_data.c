@@ -14,11 +14,11 @@ CTASSERT(offsetof(struct bsd_iovec, len) == offsetof(struct iovec, iov_len));
 
 /* One call of send or receive on its way. */
 struct xfer {
-	struct uio	 x_uio;
-	int		 x_flags;
-	int64_t		 x_timeout;
-	uint64_t	 x_deadline;
-	size_t		 x_done;
+	struct uio x_uio;
+	int x_flags;
+	int64_t x_timeout;
+	uint64_t x_deadline;
+	size_t x_done;
 };
 
 /* false: too much, or too many. */
@@ -37,13 +37,20 @@ xfer_init(struct xfer *x, const struct iovec *iov, int iovcnt, int flags,
 		}
 		resid += iov[i].iov_len;
 	}
-	x->x_uio = (struct uio){ .uio_iov = iov,
-		.uio_iovcnt = iovcnt,
-		.uio_resid = resid };
+	x->x_uio = (struct uio){
+		.uio_iov = iov, .uio_iovcnt = iovcnt, .uio_resid = resid
+	};
 	x->x_flags = flags;
 	x->x_timeout = (flags & MSG_DONTWAIT) ? 0 : timeout;
 	x->x_done = 0;
 	return 0;
+}
+
+/* Data that goes through a descriptor has an order, and no call may meddle. */
+static int
+xfer_elsewhere(const struct socket *so, const struct xfer *x)
+{
+	return !(x->x_flags & MSG_OOB) && relay_carries(so) ? EINTR : 0;
 }
 
 /* Wait for more; errno or 0: try again. */
@@ -59,7 +66,7 @@ xfer_wait(struct socket *so, struct xfer *x, int events)
 	if (error == 0 && (so->so_state & SS_DEFUNCT)) {
 		error = EBADF;
 	}
-	return error;
+	return error != 0 ? error : xfer_elsewhere(so, x);
 }
 
 static void
@@ -78,8 +85,8 @@ send_loop(struct socket *so, struct xfer *x, const void *control,
 	for (;;) {
 		struct mbuf *cm = NULL;
 		size_t n;
-		int error = sockargs(so->so_stack->s_mb, control, controllen,
-		    &cm);
+		int error =
+		    sockargs(so->so_stack->s_mb, control, controllen, &cm);
 
 		if (error != 0) {
 			return error;
@@ -118,8 +125,12 @@ api_send(struct socket *so, struct xfer *x, const void *control,
 		return error;
 	}
 	xfer_start(so, x, so->so_sndtimeo);
-	error = send_loop(so, x, control, controllen,
-	    to != NULL ? (const struct sockaddr *)&ss : NULL, tolen);
+	error = xfer_elsewhere(so, x);
+	if (error == 0) {
+		error = send_loop(so, x, control, controllen,
+		    to != NULL ? (const struct sockaddr *)&ss : NULL,
+		    tolen);
+	}
 	api_leave(so);
 	return error;
 }
@@ -138,7 +149,7 @@ bsd_send(struct socket *so, const void *buf, size_t len, int flags,
 	struct xfer x;
 	int error;
 
-	memcpy(&iov.iov_base, &buf, sizeof(buf));	/* only read */
+	memcpy(&iov.iov_base, &buf, sizeof(buf)); /* only read */
 	error = xfer_init(&x, &iov, 1, flags, timeout);
 	if (error == 0) {
 		error = api_send(so, &x, NULL, 0, to);
@@ -154,7 +165,7 @@ bsd_sendall(struct socket *so, const void *buf, size_t len, int flags,
 	struct xfer x = { .x_done = 0 };
 	int error;
 
-	memcpy(&iov.iov_base, &buf, sizeof(buf));	/* only read */
+	memcpy(&iov.iov_base, &buf, sizeof(buf)); /* only read */
 	error = xfer_init(&x, &iov, 1, flags, timeout);
 	if (error == 0) {
 		error = api_send(so, &x, NULL, 0, NULL);
@@ -171,8 +182,8 @@ bsd_sendmsg(struct socket *so, const struct bsd_iovec *iov, int iovcnt,
     const struct bsd_addr *to, int64_t timeout)
 {
 	struct xfer x = { .x_done = 0 };
-	int error = xfer_init(&x, (const struct iovec *)iov, iovcnt, flags,
-	    timeout);
+	int error =
+	    xfer_init(&x, (const struct iovec *)iov, iovcnt, flags, timeout);
 
 	if (error == 0) {
 		error = api_send(so, &x, control, controllen, to);
@@ -183,10 +194,10 @@ bsd_sendmsg(struct socket *so, const struct bsd_iovec *iov, int iovcnt,
 /* Where a received message's other parts go. */
 struct rcvparts {
 	struct sockaddr_storage rp_from;
-	socklen_t	 rp_fromlen;
-	struct mbuf	*rp_control;
-	bool		 rp_wantcontrol;
-	int		 rp_flags;	/* out */
+	socklen_t rp_fromlen;
+	struct mbuf *rp_control;
+	bool rp_wantcontrol;
+	int rp_flags; /* out */
 };
 
 /* Is the stream at its end, or broken, with nothing left to read? */
@@ -226,15 +237,18 @@ recv_loop(struct socket *so, struct xfer *x, struct rcvparts *rp)
 			}
 			error = EWOULDBLOCK;
 		}
+		if (error == EWOULDBLOCK && atomic && x->x_timeout != 0 &&
+		    (so->so_rcv.sb_state & SBS_CANTRCVMORE)) {
+			return 0;
+		}
 		if (error == EWOULDBLOCK) {
 			error = xfer_wait(so, x, POLLIN);
 		}
 		if (error != 0) {
 			return error;
 		}
-		if (x->x_done > 0 && recv_over(so) &&
-		    !(x->x_flags & MSG_PEEK)) {
-			return 0;	/* the reason is the next call's */
+		if (x->x_done > 0 && recv_over(so) && !(x->x_flags & MSG_PEEK)) {
+			return 0; /* the reason is the next call's */
 		}
 	}
 }
@@ -248,7 +262,10 @@ api_recv(struct socket *so, struct xfer *x, struct rcvparts *rp)
 		return error;
 	}
 	xfer_start(so, x, so->so_rcvtimeo);
-	error = recv_loop(so, x, rp);
+	error = xfer_elsewhere(so, x);
+	if (error == 0) {
+		error = recv_loop(so, x, rp);
+	}
 	api_leave(so);
 	return error;
 }
@@ -314,8 +331,8 @@ bsd_recvmsg(struct socket *so, const struct bsd_iovec *iov, int iovcnt,
 {
 	struct rcvparts rp = { .rp_wantcontrol = true };
 	struct xfer x = { .x_done = 0 };
-	int error = xfer_init(&x, (const struct iovec *)iov, iovcnt, *flags,
-	    timeout);
+	int error =
+	    xfer_init(&x, (const struct iovec *)iov, iovcnt, *flags, timeout);
 	size_t used = 0;
 
 	if (error == 0) {
@@ -323,8 +340,8 @@ bsd_recvmsg(struct socket *so, const struct bsd_iovec *iov, int iovcnt,
 	}
 	*flags = 0;
 	if (error == 0) {
-		*flags = rp.rp_flags &
-		    (MSG_TRUNC | MSG_CTRUNC | MSG_EOR | MSG_OOB);
+		*flags =
+		    rp.rp_flags & (MSG_TRUNC | MSG_CTRUNC | MSG_EOR | MSG_OOB);
 		api_putaddr(&rp.rp_from, rp.rp_fromlen, from);
 	}
 	if (rp.rp_control != NULL) {
@@ -461,7 +478,7 @@ bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout)
 			continue;
 		}
 		if (s != NULL && v[i].so->so_stack != s) {
-			return -EXDEV;	/* one lock, one stack */
+			return -EXDEV; /* one lock, one stack */
 		}
 		s = v[i].so->so_stack;
 	}

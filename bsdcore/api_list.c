@@ -51,8 +51,8 @@ if_fill(const struct ifnet *ifp, struct bsd_ifinfo *v)
 			break;
 		}
 		addr_out(&ifa->ifa_addr, &v->addrs[v->naddrs]);
-		v->plen[v->naddrs++] = (unsigned char)plen_out(&ifa->ifa_addr,
-		    ifa->ifa_plen);
+		v->plen[v->naddrs++] =
+		    (unsigned char)plen_out(&ifa->ifa_addr, ifa->ifa_plen);
 	}
 }
 
@@ -75,7 +75,7 @@ bsd_if_list(struct stack *s, struct bsd_ifinfo *v, int n)
 
 struct rt_fill {
 	struct bsd_rtinfo *rf_v;
-	int		 rf_n, rf_count;
+	int rf_n, rf_count;
 };
 
 static bool
@@ -118,7 +118,7 @@ bsd_route_list(struct stack *s, struct bsd_rtinfo *v, int n)
 
 struct arp_fill {
 	struct bsd_arpinfo *af_v;
-	int		 af_n, af_count;
+	int af_n, af_count;
 };
 
 static bool
@@ -179,7 +179,7 @@ so_fill(struct socket *so, struct bsd_sockinfo *v)
 	v->relay = so->so_relay != NULL;
 	if (so->so_pcb == NULL) {
 		if (so_istcp(so)) {
-			v->state = 0;	/* CLOSED */
+			v->state = 0; /* CLOSED */
 		}
 		return;
 	}
@@ -275,8 +275,8 @@ bsd_drain(struct stack *s, int64_t timeout)
 	deadline = api_deadline(s, timeout);
 	while (!(s->s_flags & (STACK_DEAD | STACK_DRAINING)) &&
 	    (n = count_unsent(s)) > 0 && timeout != 0) {
-		int error = waitlist_sleep(s, &s->s_so->sos_drainers, NULL,
-		    deadline);
+		int error =
+		    waitlist_sleep(s, &s->s_so->sos_drainers, NULL, deadline);
 
 		if (error == EWOULDBLOCK) {
 			n = count_unsent(s);

@@ -70,8 +70,7 @@ api_getaddr(const struct bsd_addr *a, struct sockaddr_storage *ss)
 }
 
 void
-api_putaddr(const struct sockaddr_storage *ss, socklen_t len,
-    struct bsd_addr *a)
+api_putaddr(const struct sockaddr_storage *ss, socklen_t len, struct bsd_addr *a)
 {
 	const struct sockaddr_in *sin = (const struct sockaddr_in *)ss;
 	const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)ss;
@@ -87,8 +86,7 @@ api_putaddr(const struct sockaddr_storage *ss, socklen_t len,
 	if (ss->ss_family == AF_INET && len >= (socklen_t)sizeof(*sin)) {
 		a->port = ntohs(sin->sin_port);
 		memcpy(a->addr, &sin->sin_addr, 4);
-	} else if (ss->ss_family == AF_INET6 &&
-	    len >= (socklen_t)sizeof(*sin6)) {
+	} else if (ss->ss_family == AF_INET6 && len >= (socklen_t)sizeof(*sin6)) {
 		a->port = ntohs(sin6->sin6_port);
 		a->flowinfo = ntohl(sin6->sin6_flowinfo);
 		a->scope_id = sin6->sin6_scope_id;
@@ -144,8 +142,7 @@ close_linger(struct socket *so)
 	uint64_t deadline = s->s_now + (uint64_t)so->so_linger * NSEC_PER_SEC;
 
 	(void)soshutdown(so, SHUT_WR);
-	while (so->so_pcb != NULL && so->so_snd.sb_cc > 0 &&
-	    so->so_error == 0) {
+	while (so->so_pcb != NULL && so->so_snd.sb_cc > 0 && so->so_error == 0) {
 		if (sowait(so, POLLOUT, deadline) != 0) {
 			break;
 		}
@@ -266,29 +263,34 @@ api_peeraddr(struct socket *so, struct sockaddr_storage *ss, socklen_t *len)
 	return so->so_pcb == NULL ? ENOTCONN : PRU(so, peeraddr, ss, len);
 }
 
-/* One connection with its peer's name. A connection that died in the queue is
- * skipped: nothing can be told about it. */
+/* One connection with its peer's name. One that has been reset while it waited
+ * is answered, too; its first use tells. */
 static int
 api_accept1(struct socket *head, struct socket **out, struct bsd_addr *peer)
 {
 	struct sockaddr_storage ss;
+	struct socket *so = NULL;
 	socklen_t len = 0;
 	int error;
 
-	for (;;) {
-		error = soaccept(head, out);
-		if (error == ECONNABORTED || error == ECONNRESET) {
-			continue;
-		}
-		if (error != 0) {
-			return error;
-		}
-		if (api_peeraddr(*out, &ss, &len) == 0) {
-			api_putaddr(&ss, len, peer);
-			return 0;
-		}
-		soclose(*out);
+	do {
+		error = soaccept(head, &so);
+	} while (error == ECONNABORTED || error == ECONNRESET);
+	if (error != 0) {
+		return error;
 	}
+	if (api_peeraddr(so, &ss, &len) != 0) {
+		len = 0;
+		if (so->so_peer != NULL) {
+			len = sizeof(*so->so_peer);
+			memcpy(&ss, so->so_peer, len);
+		}
+	}
+	api_putaddr(&ss, len, peer);
+	free(so->so_peer);
+	so->so_peer = NULL;
+	*out = so;
+	return 0;
 }
 
 int
@@ -324,9 +326,9 @@ bsd_accept(struct socket *so, int64_t timeout, struct socket **out,
 static int
 connect_wait(struct socket *so, int64_t timeout, uint64_t deadline)
 {
-	while (so->so_state & SS_ISCONNECTING) {
-		int error;
+	int error;
 
+	while (so->so_state & SS_ISCONNECTING) {
 		so->so_state |= SS_CONNPENDING;
 		if (timeout == 0) {
 			return EINPROGRESS;
@@ -337,16 +339,18 @@ connect_wait(struct socket *so, int64_t timeout, uint64_t deadline)
 		}
 	}
 	so->so_state &= ~(uint32_t)SS_CONNPENDING;
-	if (so->so_error != 0) {
-		int error = so->so_error;
-
-		so->so_error = 0;
-		return error;
-	}
 	if (so->so_state & SS_DEFUNCT) {
 		return EBADF;
 	}
-	return so->so_state & SS_ISCONNECTED ? 0 : ECONNABORTED;
+	error = so->so_error;
+	so->so_error = 0;
+	if (error == 0 && !(so->so_state & SS_ISCONNECTED)) {
+		error = ECONNABORTED;
+	}
+	if (error != 0) {
+		(void)soreuse(so);
+	}
+	return error;
 }
 
 static int
@@ -365,9 +369,10 @@ api_connect(struct socket *so, const struct sockaddr_storage *ss, socklen_t len,
 	deadline = api_deadline(so->so_stack, timeout);
 	error = soconnect(so, (const struct sockaddr *)ss, len);
 	if (error == EALREADY && timeout != 0) {
-		error = 0;	/* as Linux: wait with whoever began */
+		error = 0; /* as Linux: wait with whoever began */
 	}
-	if (error == 0 && ss->ss_family != AF_UNSPEC) {
+	if (error == 0 && ss->ss_family != AF_UNSPEC &&
+	    (so->so_proto->pr_flags & PR_CONNREQUIRED)) {
 		error = connect_wait(so, timeout, deadline);
 	}
 	api_leave(so);
@@ -409,7 +414,7 @@ api_name(struct socket *so, bool peer, struct sockaddr_storage *ss,
 		error = so->so_state & SS_ISCONNECTED ?
 		    api_peeraddr(so, ss, len) :
 		    ENOTCONN;
-	} else if (so->so_pcb == NULL) {	/* the connection is over */
+	} else if (so->so_pcb == NULL) { /* the connection is over */
 		memset(ss, 0, sizeof(*ss));
 		ss->ss_family = (sa_family_t)so->so_family;
 		*len = sizeof(*ss);
@@ -520,7 +525,7 @@ bsd_setsockopt(struct socket *so, int level, int name, const void *val,
 		.sopt_name = name,
 		.sopt_valsize = len };
 
-	memcpy(&sopt.sopt_val, &val, sizeof(val));	/* only read */
+	memcpy(&sopt.sopt_val, &val, sizeof(val)); /* only read */
 	return api_sockopt(so, &sopt);
 }
 

@@ -125,7 +125,7 @@ bsd_stack_new(const struct bsd_config *cfg, struct stack **out)
 		free(s);
 		return -error;
 	}
-	if (s->s_clock == clock_monotonic) {	/* for SO_TIMESTAMP */
+	if (s->s_clock == clock_monotonic) { /* for SO_TIMESTAMP */
 		s->s_so->sos_walltime = clock_read(CLOCK_REALTIME) - s->s_now;
 	}
 	*out = s;
@@ -163,10 +163,10 @@ again:
 	LIST_FOREACH (so, &s->s_so->sos_all, so_all) {
 		if (so->so_state & SS_NOFDREF) {
 			if (so->so_head != NULL) {
-				continue;	/* goes with its listener */
+				continue; /* goes with its listener */
 			}
 			if (so->so_pcb == NULL && so->so_refs > 0) {
-				continue;	/* goes with the last call */
+				continue; /* goes with the last call */
 			}
 			soabort(so);
 			goto again;
@@ -210,6 +210,8 @@ stack_releasesockets(struct stack *s)
 		sbflush(&so->so_snd);
 		LIST_REMOVE(so, so_all);
 		s->s_so->sos_count--;
+		free(so->so_peer);
+		so->so_peer = NULL;
 		if (so->so_state & SS_NOFDREF) {
 			free(so);
 		} else {
@@ -223,7 +225,7 @@ bsd_stack_free(struct stack *s)
 {
 	netisr_stop(s);
 	if (s->s_flags & STACK_DEAD) {
-		return;		/* a forked copy: its memory is nobody's to free */
+		return; /* a forked copy: its memory is nobody's to free */
 	}
 	stack_enter(s);
 	s->s_flags |= STACK_DRAINING;

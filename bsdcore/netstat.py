@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bsdcore._ffi import check, ffi, lib
-from bsdcore.sockets import Address, unpack
+from bsdcore.sockets import unpack
 from bsdcore.stack import Stack
 from bsdcore.sysctl import check_end, text
 
@@ -19,6 +19,7 @@ TCP_STATES = (
     "CLOSED", "LISTEN", "SYN_SENT", "SYN_RCVD", "ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT_1",
     "CLOSING", "LAST_ACK", "FIN_WAIT_2", "TIME_WAIT",
 )  # fmt: skip
+Address = tuple[Any, ...]
 ARP_STATES = ("incomplete", "reachable", "stale", "permanent")
 KINDS = {1: "stream", 2: "dgram", 3: "raw"}
 
@@ -135,7 +136,7 @@ def _fetch(stack: Stack, kind: str, call: Callable[..., int]) -> list[Any]:
 
 
 def _name(chars: Any) -> str:
-    return ffi.string(chars).decode(errors="replace")  # type: ignore[union-attr]
+    return str(ffi.string(chars).decode(errors="replace"))
 
 
 def _mac(octets: Any) -> str:

@@ -9,16 +9,21 @@ The functions of the C API are re-exported here under their own names for
 callers that count every nanosecond; :class:`Socket` is for everybody else.
 """
 
+from __future__ import annotations
+
 import _socket
-from typing import Any, Final, TypeAlias
 
 from bsdcore._ffi import check, ffi, lib
 
-__all__ = ["ADDRESS_SIZE", "Handle", "Socket", "address", "adopt", "new_handle", "unpack"]
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
 
-# A cffi pointer; there is no better static type for it.
-Handle: TypeAlias = Any
-Address: TypeAlias = tuple[Any, ...]
+    # A cffi pointer; there is no better static type for it.
+    Handle: TypeAlias = Any
+    Address: TypeAlias = tuple[Any, ...]
+
+__all__ = ["ADDRESS_SIZE", "Socket", "address", "adopt", "new_handle", "unpack"]
 
 AF_INET: Final = 2
 AF_INET6: Final = 10
@@ -68,7 +73,7 @@ class Socket:
     def __init__(self, handle: Handle) -> None:
         self.handle: Handle = handle
 
-    def __enter__(self) -> "Socket":
+    def __enter__(self) -> Socket:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -93,7 +98,7 @@ class Socket:
         """Take connections in."""
         check(lib.bsd_listen(self.handle, backlog))
 
-    def accept(self, timeout: int = FOREVER) -> tuple["Socket", Address]:
+    def accept(self, timeout: int = FOREVER) -> tuple[Socket, Address]:
         """The next connection and its peer."""
         out, peer = ffi.new("struct socket **"), ffi.new("struct bsd_addr *")
         check(lib.bsd_accept(self.handle, timeout, out, peer))
@@ -116,7 +121,7 @@ class Socket:
         """Up to *size* bytes; ``b""`` at the end of the stream."""
         buffer = ffi.new("char[]", size)
         got = check(lib.bsd_recv(self.handle, buffer, size, flags, ffi.NULL, timeout))
-        return ffi.buffer(buffer, got)[:]
+        return bytes(ffi.buffer(buffer, got))
 
     def recvfrom(self, size: int, timeout: int = FOREVER) -> tuple[bytes, Address]:
         """One datagram and where it came from."""

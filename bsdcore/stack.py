@@ -5,12 +5,18 @@ owner calls run(now). With *virtual_time* only the second exists, and time
 moves only by run().
 """
 
+from __future__ import annotations
+
 import os
-from typing import Any, Final
+import sys
 
 from bsdcore._ffi import check, ffi, lib
 from bsdcore.sockets import Socket, address, new_handle
 from bsdcore.sysctl import Sysctl
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["Stack"]
 
@@ -20,6 +26,8 @@ IFF_PROMISC: Final = 8
 IFF_ANYIP: Final = 16
 NEVER: Final = 2**64 - 1  # poll_at(): nothing planned
 SEED_BYTES: Final = 32
+# A thread woken in C waits this long for its waker to let go of the GIL.
+HANDOFF_NS: Final = 20_000
 
 
 def _prefix(text: str) -> tuple[str, int]:
@@ -62,8 +70,10 @@ class Stack:
         self.is_started = False
         self.cdata = out[0]
         self.sysctl = Sysctl(self.cdata)
+        if getattr(sys, "_is_gil_enabled", lambda: True)():
+            self.sysctl["kern.ipc.handoff"] = HANDOFF_NS
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> Stack:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -1,21 +1,21 @@
 """Tunables by dotted name (``net.inet.tcp.*``), per Stack."""
 
+from __future__ import annotations
+
+from collections import namedtuple
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from bsdcore._ffi import check, ffi, lib
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Sysctl", "Tunable"]
 
 
-class Tunable(NamedTuple):
-    """What there is to know of one tunable."""
-
-    name: str
-    doc: str
-    value: int
-    minimum: int
-    maximum: int
+# What there is to know of one tunable; all but the first two are integers.
+Tunable = namedtuple("Tunable", "name doc value minimum maximum")
 
 
 class Sysctl:
@@ -58,7 +58,7 @@ class Sysctl:
 
 def text(pointer: Any) -> str:
     """A static C string."""
-    return ffi.string(pointer).decode() if pointer else ""  # type: ignore[union-attr]
+    return ffi.string(pointer).decode() if pointer else ""
 
 
 def check_end(result: int) -> bool:

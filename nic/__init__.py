@@ -1,27 +1,35 @@
 """Frames in, frames out: packets, ports and NIC backends. Knows no protocol."""
 
-from nic.backends import (
-    NicError,
-    open_pair,
-    open_port,
-    open_ports,
-    wrap_capoff,
-    wrap_fault,
-    wrap_pcapng,
-)
-from nic.pool import Pool, PoolStatistics
-from nic.port import (
-    NEVER,
-    Caps,
-    CaptureStatistics,
-    FaultStatistics,
-    Gso,
-    Offload,
-    Port,
-    PortInfo,
-    PortStatistics,
-)
-from nic.spec import FaultSpec, NicSpec, SpecError
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nic.backends import (
+        NicError,
+        open_pair,
+        open_port,
+        open_ports,
+        wrap_capoff,
+        wrap_fault,
+        wrap_pcapng,
+    )
+    from nic.pool import Pool, PoolStatistics
+    from nic.port import (
+        NEVER,
+        Caps,
+        CaptureStatistics,
+        FaultStatistics,
+        Gso,
+        Offload,
+        Port,
+        PortInfo,
+        PortStatistics,
+    )
+    from nic.spec import FaultSpec, NicSpec, SpecError
 
 __all__ = [
     "NEVER",
@@ -46,3 +54,40 @@ __all__ = [
     "wrap_fault",
     "wrap_pcapng",
 ]
+
+# Loading _nic loads this package, and whoever opens no interface, such as a program that
+# only imports sockets, must not pay for what opens them.
+_HOMES = {
+    "nic.backends": (
+        "NicError",
+        "open_pair",
+        "open_port",
+        "open_ports",
+        "wrap_capoff",
+        "wrap_fault",
+        "wrap_pcapng",
+    ),
+    "nic.pool": ("Pool", "PoolStatistics"),
+    "nic.port": (
+        "NEVER",
+        "Caps",
+        "CaptureStatistics",
+        "FaultStatistics",
+        "Gso",
+        "Offload",
+        "Port",
+        "PortInfo",
+        "PortStatistics",
+    ),
+    "nic.spec": ("FaultSpec", "NicSpec", "SpecError"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for the first time."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value

@@ -61,8 +61,10 @@ struct port_ops {
 			    uint64_t now);
 	/* Takes the first k of v and answers k; the caller keeps the rest
 	 * and tries again when the fd is writable (or at the next run for a
-	 * port without an fd). -errno: none taken. A packet that can never
-	 * be sent is taken, freed and counted. */
+	 * port without an fd). An fd that is writable although nothing was
+	 * taken (feth) says nothing: try again after a while. -errno: none
+	 * taken. A packet that can never be sent is taken, freed and
+	 * counted. */
 	int		 (*po_tx)(struct port *, struct pkt **v, int n,
 			    uint64_t now);
 	/* A descriptor that polls readable when po_rx has something; -1 none. */

@@ -39,7 +39,7 @@
 #define APK_RXBATCH 32	      /* frames a recvmmsg may bring */
 #define APK_IOVMAX 1024	      /* of one sendmmsg, and of one message */
 #define APK_BUFSIZE (8 << 20) /* socket buffers: some 100 super-frames */
-#define APK_STATS_EVERY 4096  /* packets between looks at the kernel's drops */
+#define APK_STATS_EVERY 256   /* packets between looks at the kernel's drops */
 
 struct apk {
 	struct port a_port;
@@ -414,6 +414,17 @@ apk_set_mac(struct apk *a, const uint8_t *mac)
 	return apk_filter(a);
 }
 
+/* The interface is the host's and stays as it is: we may only send less than
+ * it carries. */
+static int
+apk_check_mtu(struct apk *a, uint32_t mtu)
+{
+	uint32_t most;
+	int error = ifreq_mtu(a->a_ctl, a->a_port.pt_name, &most);
+
+	return error != 0 ? error : mtu <= most ? 0 : -EMSGSIZE;
+}
+
 static int
 apk_ctl(struct port *pt, int cmd, void *arg)
 {
@@ -423,8 +434,7 @@ apk_ctl(struct port *pt, int cmd, void *arg)
 	case PORT_CTL_LINK:
 		return ifreq_running(a->a_ctl, pt->pt_name, arg);
 	case PORT_CTL_MTU:
-		return ifreq_set_mtu(a->a_ctl, pt->pt_name,
-		    *(const uint32_t *)arg);
+		return apk_check_mtu(a, *(const uint32_t *)arg);
 	case PORT_CTL_PROMISC:
 		return apk_set_promisc(a, *(const int *)arg != 0);
 	case PORT_CTL_MCAST_ADD:

@@ -17,6 +17,7 @@
 
 struct capoff {
 	struct port c_port;
+	struct port_ops c_ops;	  /* ours, by the name of the port below */
 	struct offload_cut c_cut; /* received, cut, not yet delivered */
 	uint32_t c_next;	  /* the first of them */
 };
@@ -26,6 +27,9 @@ capoff_deliver(struct capoff *c, struct pkt **v, int n)
 {
 	int k = (int)MIN_OF(c->c_cut.sc_n - c->c_next, (uint32_t)n);
 
+	if (k == 0) {
+		return 0;
+	}
 	memcpy(v, c->c_cut.sc_v + c->c_next, (size_t)k * sizeof(struct pkt *));
 	c->c_next += (uint32_t)k;
 	if (c->c_next == c->c_cut.sc_n) {
@@ -170,7 +174,6 @@ capoff_close(struct port *pt)
 }
 
 static const struct port_ops capoff_ops = {
-	.po_name = "capoff",
 	.po_rx = capoff_rx,
 	.po_tx = capoff_tx,
 	.po_fd = capoff_fd,
@@ -188,7 +191,9 @@ nic_capoff_wrap(struct port *lower, uint32_t mask, struct port **out)
 		nic_close(lower);
 		return -ENOMEM;
 	}
-	port_setup(&c->c_port, &capoff_ops, lower->pt_pool, lower->pt_name);
+	c->c_ops = capoff_ops;
+	c->c_ops.po_name = lower->pt_ops->po_name;
+	port_setup(&c->c_port, &c->c_ops, lower->pt_pool, lower->pt_name);
 	port_inherit(&c->c_port, lower);
 	/* What a port is cannot be hidden, only what it does for others. */
 	c->c_port.pt_caps =

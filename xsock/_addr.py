@@ -6,12 +6,17 @@ a dictionary lookup each way. Names are resolved every time, as connect(2)'s
 callers expect.
 """
 
+from __future__ import annotations
+
 import _socket
 import sys
 from collections.abc import Callable
-from typing import Any, Final
 
 from bsdcore._ffi import ffi
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["ADDRESS_SIZE", "Resolve", "format_address", "host_bytes", "parse_address", "read_key"]
 
@@ -117,4 +122,4 @@ def format_address(key: bytes) -> Any:
 
 def read_key(addr: Any) -> bytes:
     """The bytes of *addr*: what the caches of names are keyed by."""
-    return ffi.buffer(addr, ADDRESS_SIZE)[:]
+    return bytes(ffi.buffer(addr, ADDRESS_SIZE))

@@ -8,7 +8,6 @@ from typing import Any
 
 import nic
 from bsdcore.stack import IFF_UP, Stack
-
 from xsock._config import Config, ConfigError
 from xsock._host import Host
 
@@ -41,7 +40,7 @@ class Parts:
             self._tune()
             self.host = self._host()
             self.stack.start()
-            for rule in config.forward if self.usernet else ():
+            for rule in config.forward:
                 self._forward(rule)
         except BaseException:
             self.close()
@@ -117,11 +116,11 @@ class Parts:
         from xsock._resolver import Resolver
 
         servers = self.config.dns
-        if not servers and self.usernet is not None:
-            from xsock import usernet
+        if servers or self.usernet is None:
+            return Resolver(self.config.resolver, servers)
+        from xsock import usernet
 
-            servers = (usernet.NAMESERVER,)
-        return Resolver(self.config.resolver, servers)
+        return Resolver(self.config.resolver, (usernet.NAMESERVER,), self.usernet.has_nameserver)
 
     def _forward(self, text: str) -> None:
         from xsock.usernet import Forward

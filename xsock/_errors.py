@@ -1,9 +1,14 @@
 """Negative results of C calls as the exceptions that the standard socket raises."""
 
+from __future__ import annotations
+
 import errno
 import os
 from time import monotonic_ns
-from typing import Final, NoReturn
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Final, NoReturn
 
 __all__ = ["EAGAIN", "EINPROGRESS", "EINTR", "oserror", "retry", "throw"]
 

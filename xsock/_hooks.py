@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 __all__ = ["install", "remove"]
 
@@ -49,7 +49,7 @@ class _Finder:
             self._busy.discard(name)
         if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
             return None
-        spec.loader = _Loader(spec.loader, HOOKS[name])
+        spec.loader = cast("Any", _Loader)(spec.loader, HOOKS[name])
         return spec
 
 
@@ -80,7 +80,7 @@ def install() -> None:
         module = sys.modules.get(name)
         if module is not None:
             _undo.append(hook(module))
-    sys.meta_path.insert(0, _finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _finder)
 
 
 def remove() -> None:
@@ -88,4 +88,4 @@ def remove() -> None:
     while _undo:
         _undo.pop()()
     if _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(_finder)

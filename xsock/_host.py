@@ -10,13 +10,17 @@ or sends there; binding and listening is always on the stack:
 Without a gateway that reaches the host's loopback, all three mean ``stack``.
 """
 
+from __future__ import annotations
+
 import threading
-from typing import Any, Final
 
 from bsdcore._ffi import ffi, lib
 from bsdcore.stack import Stack
-
 from xsock._addr import AF_INET, AF_INET6, format_address, parse_address, read_key
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["Host"]
 
@@ -102,8 +106,11 @@ class Host:
 
     # ---- which ports are ours ----
 
-    def claim(self, kind: int, handle: Any) -> tuple[int, int] | None:
-        """A socket of *kind* serves its local port from now on; give the answer to release()."""
+    def claim(self, kind: int, handle: Any, serves: bool = True) -> tuple[int, int] | None:
+        """A socket of *kind* has its local port from now on; give the answer to release().
+
+        Not *serves*: it has the port only to be answered.
+        """
         out = ffi.new("struct bsd_addr *")
         if lib.bsd_getsockname(handle, out) < 0 or not out.port:
             return None
@@ -111,7 +118,7 @@ class Host:
         with self._lock:
             self._ports[key] = self._ports.get(key, 0) + 1
             self._forget()
-        if self.on_listen is not None:
+        if serves and self.on_listen is not None:
             self.on_listen(kind, format_address(read_key(out))[0], key[1])
         return key
 

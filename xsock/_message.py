@@ -1,17 +1,25 @@
 """sendmsg, recvmsg and the rare sizes of recv and sendall: off the fast path."""
 
+# The standard class is called unbound, and its private methods are part of the contract;
+# typeshed has neither.
+# mypy: disable-error-code="no-any-return,misc,attr-defined"
+
+from __future__ import annotations
+
 import struct
 import sys
 from collections.abc import Iterable
 from operator import index
 from time import monotonic_ns
-from typing import Any, Final
 from warnings import warn
 
 from bsdcore._ffi import ffi, lib
-
 from xsock._addr import ADDRESS_SIZE
 from xsock._errors import EINTR, oserror, retry, throw
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = [
     "read_message",
@@ -119,9 +127,7 @@ def recvmsg(sock: Any, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> 
     return bytes(ffi.buffer(room, min(n, bufsize))), ancdata, out, peer
 
 
-def recvmsg_into(
-    sock: Any, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /
-) -> Any:
+def recvmsg_into(sock: Any, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /) -> Any:
     """(bytes read, ancillary data, flags, address), the data scattered over *buffers*."""
     try:
         views = [ffi.from_buffer("char[]", item, True) for item in buffers]

@@ -3,16 +3,20 @@
 Imported with the package, so it imports nothing that takes time.
 """
 
+from __future__ import annotations
+
 import _socket
 import operator
 import os
 import socket as _stdlib
 import sys
-from typing import Any
 
 from bsdcore._ffi import ffi, lib
-
 from xsock import _socket as _facade
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo",
@@ -43,6 +47,9 @@ _FAMILIES = frozenset((_socket.AF_INET, _socket.AF_INET6))
 
 def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
     """(host, service) for an address."""
+    if not isinstance(sockaddr, tuple):
+        del sockaddr  # the traceback holds this frame
+        raise TypeError("getnameinfo() argument 1 must be a tuple")
     sys.audit("socket.getnameinfo", sockaddr)
     answer: tuple[str, str] = _resolver().getnameinfo(_facade.default_host, sockaddr, flags)
     return answer
@@ -66,9 +73,7 @@ def gethostbyname_ex(host: Any, /) -> tuple[str, list[str], list[str]]:
 def gethostbyaddr(host: Any, /) -> tuple[str, list[str], list[str]]:
     """(name, aliases, addresses) of an address."""
     sys.audit("socket.gethostbyaddr", host)
-    answer: tuple[str, list[str], list[str]] = _resolver().gethostbyaddr(
-        _facade.default_host, host
-    )
+    answer: tuple[str, list[str], list[str]] = _resolver().gethostbyaddr(_facade.default_host, host)
     return answer
 
 
@@ -100,6 +105,10 @@ def if_nametoindex(oname: Any, /) -> int:
 def if_indextoname(index: int, /) -> str:
     """The name of an interface of the stack."""
     wanted = operator.index(index)
+    if wanted < 0:
+        raise OverflowError("can't convert negative value to unsigned int")
+    if wanted >= 2**64:
+        raise OverflowError("Python int too large to convert to C unsigned long")
     for known, name in _interfaces():
         if known == wanted:
             return name

@@ -1,12 +1,16 @@
 """Timeouts and options: the conversions that are not worth a place on the fast path."""
 
+from __future__ import annotations
+
 import math
 import operator
-from typing import Any, Final
 
 from bsdcore._ffi import ffi, lib
-
 from xsock._errors import throw
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["get", "index", "nanoseconds", "pending_error", "set"]
 

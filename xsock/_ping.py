@@ -24,7 +24,7 @@ def checksum(data: bytes) -> int:
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return ~int(total) & 0xFFFF
 
 
 def echo(stack: Stack, host: str, sequence: int, size: int, timeout: float) -> dict[str, Any]:

@@ -4,11 +4,16 @@ A call takes a slot off the list and puts it back, so a signal handler or a
 finaliser that runs in between finds another. Slots are never shared.
 """
 
-from typing import Any, Final, NamedTuple
+from __future__ import annotations
+
+from collections import namedtuple
 
 from bsdcore._ffi import ffi
-
 from xsock._addr import ADDRESS_SIZE
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["SLOT_SIZE", "Slot", "free", "new_slot"]
 
@@ -16,15 +21,8 @@ SLOT_SIZE: Final = 65536  # bytes; more than any datagram
 _new_unclear = ffi.new_allocator(should_clear_after_alloc=False)
 
 
-class Slot(NamedTuple):
-    """Room for data, an address, a socket pointer and a size; each with its bytes."""
-
-    data: Any
-    data_bytes: Any
-    addr: Any
-    addr_bytes: Any
-    out: Any
-    size: Any
+# Room for data, an address, a socket pointer and a size; the first two also as bytes.
+Slot = namedtuple("Slot", "data data_bytes addr addr_bytes out size")
 
 
 def new_slot() -> Slot:

@@ -14,6 +14,12 @@ time once the handlers have run. Locals that hold a handle are let go
 before an exception leaves, for a traceback must not keep a socket open.
 """
 
+# The standard class is called unbound, and its private methods are part of the contract;
+# typeshed has neither.
+# mypy: disable-error-code="no-any-return,misc,attr-defined"
+
+from __future__ import annotations
+
 import _socket
 import io
 import os
@@ -21,13 +27,15 @@ import socket as _stdlib
 import sys
 from _warnings import warn
 from time import monotonic_ns as clock
-from typing import Any, Final
 
 from bsdcore._ffi import ffi, lib
-
 from xsock import _message, _options, _proxy
 from xsock._errors import EAGAIN, EINPROGRESS, EINTR, oserror, retry, throw
 from xsock._slots import SLOT_SIZE, free, new_slot
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 __all__ = ["open_on", "socket"]
 
@@ -40,6 +48,9 @@ MSG_DONTWAIT: Final = 0x40
 MSG_OOB: Final = 1
 POLLOUT: Final = 4
 ETIMEDOUT_EX: Final = 11  # what connect_ex() answers when its time has run out
+# A burst of connections comes up in one go, before the program can run to accept any; the
+# short queues that programs ask for (socketserver: 5) would drop most of it.
+BACKLOG_MIN: Final = 128
 INT_MAX: Final = 2**31 - 1
 NULL: Final = ffi.NULL
 # Protocols that the stack serves; others are the kernel's.
@@ -57,7 +68,7 @@ _sendall = lib.bsd_sendall
 _new_socket = lib.bsd_socket
 _default_timeout = _socket.getdefaulttimeout
 _take, _give = free.pop, free.append
-_base = _socket.socket
+_base: Any = _socket.socket
 _audit = sys.audit
 
 # Set by _wiring: answers the Host that new sockets belong to.
@@ -71,9 +82,7 @@ def readable(data: Any) -> Any:
     try:
         return _buffer(data)
     except TypeError:
-        raise TypeError(
-            f"a bytes-like object is required, not {type(data).__name__!r}"
-        ) from None
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
 
 
 def writable(data: Any, size: int, name: str) -> tuple[Any, int]:
@@ -91,16 +100,27 @@ def writable(data: Any, size: int, name: str) -> tuple[Any, int]:
     return view, size or len(view)
 
 
-class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
+class socket(_stdlib.socket):
     """A drop-in for :class:`socket.socket`: TCP and UDP on the stack, the rest on the kernel.
 
     *fileno* adopts a descriptor: one of ours, or any of the kernel's.
     """
 
     __slots__ = (
-        "_xs_dialled", "_xs_family", "_xs_h", "_xs_host", "_xs_kind", "_xs_port", "_xs_proto", "_xs_px",
-        "_xs_so", "_xs_tmo", "_xs_to",
+        "_xs_dialled", "_xs_family", "_xs_h", "_xs_host", "_xs_kind", "_xs_port", "_xs_proto",
+        "_xs_px", "_xs_so", "_xs_tmo", "_xs_to",
     )  # fmt: skip
+    _xs_dialled: bool  # a connection was begun, or came in
+    _xs_family: Any  # None: the kernel's, and so for what follows
+    _xs_h: Any
+    _xs_host: Any
+    _xs_kind: int
+    _xs_port: Any  # what _host.claim() answered
+    _xs_proto: int
+    _xs_px: Any
+    _xs_so: Any
+    _xs_tmo: int  # nanoseconds; negative for ever
+    _xs_to: dict[Any, Any]  # the host's cache of destinations
 
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None
@@ -113,7 +133,7 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
                 type = SOCK_STREAM
             if proto == -1:
                 proto = 0
-            if family == AF_INET or family == AF_INET6:
+            if family in FAMILIES:
                 kind = type & ~TYPE_BITS
                 if (kind, proto) in OURS:
                     _audit("socket.__new__", self, family, type, proto)
@@ -182,23 +202,23 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
     # ---- what it is ----
 
     @property
-    def family(self) -> Any:  # type: ignore[override]
+    def family(self) -> Any:
         """The address family, an AddressFamily."""
         family = self._xs_family
         return super().family if family is None else FAMILIES[family]
 
     @property
-    def type(self) -> Any:  # type: ignore[override]
+    def type(self) -> Any:
         """The socket type, a SocketKind."""
         return super().type if self._xs_family is None else KINDS[self._xs_kind]
 
     @property
-    def proto(self) -> int:  # type: ignore[override]
+    def proto(self) -> int:
         """The protocol as it was given."""
         return super().proto if self._xs_family is None else self._xs_proto
 
     @property
-    def timeout(self) -> float | None:  # type: ignore[override]
+    def timeout(self) -> float | None:
         """The timeout in seconds; None waits for ever."""
         return self.gettimeout()
 
@@ -268,7 +288,7 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         if result < 0:
             h = None
             throw(result)
-        if self._xs_kind == SOCK_DGRAM:
+        if self._xs_kind == SOCK_DGRAM and self._xs_port is None:
             self._xs_port = self._xs_host.claim(SOCK_DGRAM, h)
 
     def listen(self, backlog: int = 128, /) -> None:
@@ -280,7 +300,7 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
             raise OverflowError("Python int too large to convert to C int")
         if self._xs_px is not None:
             _proxy.check(self)
-        result = lib.bsd_listen(h, max(backlog, 0))
+        result = lib.bsd_listen(h, max(backlog, BACKLOG_MIN))
         if result < 0:
             h = None
             throw(result)
@@ -369,6 +389,8 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
             self._xs_dialled = True
             if self._xs_px is not None:
                 self._xs_px.connecting(self)
+            if self._xs_kind == SOCK_DGRAM and self._xs_port is None:
+                self._xs_port = self._xs_host.claim(SOCK_DGRAM, self._xs_h, False)
         while result == EINTR:
             # The connecting goes on by itself; wait for its end.
             result = lib.bsd_wait(self._xs_h, POLLOUT, retry(EINTR, end))
@@ -393,14 +415,17 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
     def getsockname(self) -> Any:
         """The near address."""
         if self._xs_h is None:
-            return super().getsockname()
+            return self._xs_inherited("near") or super().getsockname()
         return self._xs_name(lib.bsd_getsockname)
 
     def getpeername(self) -> Any:
         """The far address; OSError ENOTCONN if there is none."""
         if self._xs_h is None:
-            return super().getpeername()
+            return self._xs_inherited("far") or super().getpeername()
         return self._xs_name(lib.bsd_getpeername)
+
+    def _xs_inherited(self, which: str) -> Any:
+        return None if self._xs_px is None else getattr(self._xs_px, which)
 
     def _xs_name(self, call: Any) -> Any:
         try:
@@ -423,6 +448,8 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
     def setsockopt(self, level: int, optname: int, *value: Any) -> None:
         """Set an option to an integer, to bytes, or to None with a length."""
         if self._xs_h is None:
+            if self._xs_px is not None:
+                return self._xs_px.setsockopt(self, level, optname, *value)
             return super().setsockopt(level, optname, *value)
         _options.set(self._xs_h, level, optname, *value)
 
@@ -433,8 +460,10 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.recv(self, bufsize, flags) if proxy is None else (
-                proxy.recv(self, bufsize, flags)
+            return (
+                _base.recv(self, bufsize, flags)
+                if proxy is None
+                else (proxy.recv(self, bufsize, flags))
             )
         tmo, end = self._xs_tmo, 0
         if tmo > 0:
@@ -465,8 +494,10 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.recvfrom(self, bufsize, flags) if proxy is None else (
-                proxy.recvfrom(self, bufsize, flags)
+            return (
+                _base.recvfrom(self, bufsize, flags)
+                if proxy is None
+                else (proxy.recvfrom(self, bufsize, flags))
             )
         tmo, end = self._xs_tmo, 0
         if tmo > 0:
@@ -501,8 +532,10 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.recv_into(self, buffer, nbytes, flags) if proxy is None else (
-                proxy.recv_into(self, buffer, nbytes, flags)
+            return (
+                _base.recv_into(self, buffer, nbytes, flags)
+                if proxy is None
+                else (proxy.recv_into(self, buffer, nbytes, flags))
             )
         view, size = writable(buffer, nbytes, "recv_into")
         if size == 0:
@@ -536,8 +569,8 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.send(self, data, flags) if proxy is None else (
-                proxy.send(self, data, flags)
+            return (
+                _base.send(self, data, flags) if proxy is None else (proxy.send(self, data, flags))
             )
         view = data if data.__class__ is bytes else readable(data)
         size = len(view)
@@ -561,8 +594,10 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
-            return _base.sendall(self, data, flags) if proxy is None else (
-                proxy.sendall(self, data, flags)
+            return (
+                _base.sendall(self, data, flags)
+                if proxy is None
+                else (proxy.sendall(self, data, flags))
             )
         view = data if data.__class__ is bytes else readable(data)
         size = len(view)
@@ -617,6 +652,9 @@ class socket(_stdlib.socket):  # noqa: N801 (the name is the contract)
             if so is None:
                 throw(-9)
             n = _send(so, view, len(view), flags, to, tmo)
+        if self._xs_port is None:
+            # It has a port of its own only now.
+            self._xs_port = self._xs_host.claim(self._xs_kind, so, False)
         return n
 
     def sendmsg(self, *args: Any) -> int:

@@ -77,9 +77,7 @@ def install(module: ModuleType) -> Callable[[], None]:
         session: Any = None,
     ) -> Any:
         if not _on_stack(sock):
-            return original(
-                self, sock, server_side, server_hostname, owner=owner, session=session
-            )
+            return original(self, sock, server_side, server_hostname, owner=owner, session=session)
 
         def wrap_bio(incoming: Any, outgoing: Any) -> Any:
             return self._wrap_bio(

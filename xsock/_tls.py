@@ -39,12 +39,19 @@ DELEGATED: Final = frozenset({
 })  # fmt: skip
 
 
-def _want(kind: type[OSError]) -> OSError:
+def _want(kind: type[_ssl.SSLError]) -> _ssl.SSLError:
     return kind(*WANTS[kind])
 
 
 class Engine:
     """What SSLSocket calls ``_sslobj``. Errors are those of the C object."""
+
+    _head: bytes
+    _left: int
+    _object: Any
+    _owed: int
+    _records: int
+    _unsent: bytes
 
     def __init__(self, wrap_bio: Callable[[Any, Any], Any], sock: socket) -> None:
         own = self.__dict__
@@ -218,9 +225,7 @@ class Engine:
         try:
             data = socket.recv(self._alive(), want)
         except BlockingIOError:
-            raise _want(
-                _ssl.SSLWantWriteError if self._unsent else _ssl.SSLWantReadError
-            ) from None
+            raise _want(_ssl.SSLWantWriteError if self._unsent else _ssl.SSLWantReadError) from None
         except TimeoutError:
             raise TimeoutError(message) from None
         with self._state:

@@ -4,21 +4,25 @@ Nothing is made by importing this. The process's default Stack is made, and
 its thread started, by the first socket that needs it.
 """
 
+from __future__ import annotations
+
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final
 
 from xsock import _socket
 from xsock._host import Host
 
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from xsock._config import Config
 
 __all__ = ["Stack", "current", "default", "forget", "run_with"]
 
 LO_MTU: Final = 65535
 _lock = threading.RLock()
-_default: "Stack | None" = None
+_default: Stack | None = None
 
 
 class Stack:
@@ -29,7 +33,7 @@ class Stack:
     is not given comes from the environment. Close it, or use it in a with statement.
     """
 
-    def __init__(self, config: "Config | None" = None, **settings: Any) -> None:
+    def __init__(self, config: Config | None = None, **settings: Any) -> None:
         from xsock import _assemble, _config
 
         self.config = _config.load(**settings) if config is None else config
@@ -38,8 +42,9 @@ class Stack:
         self.usernet = self._parts.usernet
         self.host: Host = self._parts.host
         self.pid = os.getpid()
+        self.control: Any = None
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> Stack:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -62,6 +67,8 @@ class Stack:
     def close(self) -> None:
         """Reset what is still open and free all of it."""
         global _default
+        if self.control is not None:
+            self.control.close()
         self._parts.close()
         with _lock:
             if _default is self:
@@ -80,7 +87,7 @@ def default() -> Stack:
             if _default.config.control:
                 from xsock import _control
 
-                _control.serve(_default)
+                _default.control = _control.Control(_default)
         return _default
 
 

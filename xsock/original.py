@@ -4,9 +4,11 @@
 the host's resolver, and so on: for control sockets, exporters and tests.
 """
 
-import socket as _stdlib
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+import socket as _stdlib
+
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
     from socket import *  # noqa: F403
 

@@ -6,18 +6,21 @@ the standard module that only combine those run here with these names in
 their place.
 """
 
+from __future__ import annotations
+
 import _socket
 import socket as _stdlib
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
     from socket import *  # noqa: F403
+    from typing import Any
 
 globals().update({name: value for name, value in vars(_stdlib).items() if name[:2] != "__"})
 
 from xsock import _netdb, _wiring  # noqa: E402, F401 (wiring: gives new sockets their stack)
-from xsock._socket import socket  # noqa: E402
+from xsock import _socket as _facade  # noqa: E402
 
 __all__ = list(_stdlib.__all__)
 
@@ -35,6 +38,7 @@ def _rebind(name: str) -> Any:
     return copy
 
 
+socket = _facade.socket  # type: ignore[misc]
 globals().update({name: getattr(_netdb, name) for name in _netdb.__all__})
 for _name in (
     "create_connection", "create_server", "has_dualstack_ipv6", "fromfd", "getfqdn",

@@ -7,7 +7,7 @@
 The gateway is a second Stack whose interface takes any address; it ends the
 program's flows and carries them on over the host's sockets, in C. In the
 manner of slirp, 10.0.2.2 is the host's loopback (unless ``loopback=off``) and
-10.0.2.3 port 53 the host's name server. Options, written after ``usernet``:
+10.0.2.3 port 53 the host's name server. Options, as in ``usernet:loopback=off``:
 
 - ``mtu=BYTES``: of the pair, 65520 by default;
 - ``loopback=off``: 10.0.2.2 does not lead to the host;
@@ -24,7 +24,6 @@ import nic
 from bsdcore._ffi import check, ffi, lib
 from bsdcore.sockets import address
 from bsdcore.stack import IFF_ANYIP, IFF_PROMISC, IFF_UP, Stack
-
 from xsock import original
 
 __all__ = ["ADDRESS", "GATEWAY", "NAMESERVER", "Forward", "Usernet", "check_options"]
@@ -105,6 +104,8 @@ class Usernet:
 
     def __init__(self, stack: Stack, options: dict[str, str]) -> None:
         self.stack = stack
+        self._pool: Any = None
+        self._nameserver: str | None = None
         self.loops_back = options.get("loopback", "on") != "off"
         self._forwarded: set[tuple[str, int]] = set()
 
@@ -131,6 +132,8 @@ class Usernet:
 
     def _start(self, options: dict[str, str]) -> None:
         servers = [options["dns"]] if "dns" in options else host_nameservers()
+        self._nameserver = servers[0] if servers else None
+        rules: list[tuple[str, int, str | None, int]]
         rules = [(NAMESERVER, DNS_PORT, servers[0], DNS_PORT)] if servers else []
         rules.append((NAMESERVER, 0, None, 0))
         rules.append((GATEWAY, 0, "127.0.0.1" if self.loops_back else None, 0))
@@ -150,6 +153,14 @@ class Usernet:
         row.plen = length
         if to is not None:
             row.to = address(to, to_port)[0]
+
+    def has_nameserver(self) -> bool:
+        """Whether the host knows a way to its name server now. Sends nothing."""
+        if self._nameserver is None:
+            return False
+        family = _stdlib.AF_INET6 if ":" in self._nameserver else _stdlib.AF_INET
+        with original.socket(family, _stdlib.SOCK_DGRAM) as probe:
+            return probe.connect_ex((self._nameserver, DNS_PORT)) == 0
 
     def forward(self, rule: Forward) -> None:
         """Carry what arrives at a port of the host into the Stack. OSError if it is taken."""
@@ -174,4 +185,5 @@ class Usernet:
     def close(self) -> None:
         """Reset what is still open and free the gateway."""
         self.stack.close()
-        self._pool.drop()
+        if self._pool is not None:
+            self._pool.drop()

@@ -17,14 +17,14 @@
 #include "bsdcore/sys/socketvar.h"
 
 struct evq_entry {
-	struct evq_entry *ee_sonext;	/* so_events */
-	struct socket	*ee_so;
-	struct evq	*ee_evq;
+	struct evq_entry *ee_sonext; /* so_events */
+	struct socket *ee_so;
+	struct evq *ee_evq;
 	LIST_ENTRY(evq_entry) ee_all;
 	TAILQ_ENTRY(evq_entry) ee_ready;
-	uint64_t	 ee_data;
-	int		 ee_events;
-	bool		 ee_isready;
+	uint64_t ee_data;
+	int ee_events;
+	bool ee_isready;
 };
 
 struct evq {
@@ -33,9 +33,9 @@ struct evq {
 	LIST_HEAD(, evq_entry) q_all;
 	TAILQ_HEAD(evq_readyhead, evq_entry) q_ready;
 	struct waitpoint *q_waiters;
-	int		 q_fd;
-	bool		 q_signalled;	/* q_fd is readable */
-	uint8_t		 q_spin;
+	int q_fd;
+	bool q_signalled; /* q_fd is readable */
+	struct spin q_spin;
 };
 
 static void
@@ -50,8 +50,8 @@ evq_ready(struct evq_entry *ee)
 	if (!q->q_signalled) {
 		uint64_t one = 1;
 
-		q->q_signalled = write(q->q_fd, &one, sizeof(one)) ==
-		    (ssize_t)sizeof(one);
+		q->q_signalled =
+		    write(q->q_fd, &one, sizeof(one)) == (ssize_t)sizeof(one);
 	}
 	if (q->q_waiters != NULL) {
 		waitlist_wake(q->q_stack, q->q_waiters, -1);
@@ -84,7 +84,7 @@ void
 evq_notify(struct socket *so, int events)
 {
 	for (struct evq_entry *ee = so->so_events; ee != NULL;
-	     ee = ee->ee_sonext) {
+	    ee = ee->ee_sonext) {
 		if (events & (ee->ee_events | POLLERR | POLLHUP)) {
 			evq_ready(ee);
 		}
@@ -167,7 +167,7 @@ bsd_evq_new(struct stack *s, struct evq **out)
 		return -error;
 	}
 	q->q_stack = s;
-	q->q_spin = 8;
+	q->q_spin = (struct spin)SPIN_INIT;
 	LIST_INIT(&q->q_all);
 	TAILQ_INIT(&q->q_ready);
 	stack_enter(s);
@@ -273,8 +273,7 @@ evq_collect(struct evq *q, struct bsd_event *v, int n)
 	int got = 0;
 
 	for (ee = TAILQ_FIRST(&q->q_ready); ee != NULL && got < n; ee = next) {
-		int ev = sopoll(ee->ee_so) &
-		    (ee->ee_events | POLLERR | POLLHUP);
+		int ev = sopoll(ee->ee_so) & (ee->ee_events | POLLERR | POLLHUP);
 
 		next = ee == last ? NULL : TAILQ_NEXT(ee, ee_ready);
 		if (ev == 0) {
@@ -306,8 +305,7 @@ bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout)
 		return -EBADF;
 	}
 	deadline = timeout < 0 ? UINT64_MAX : s->s_now + (uint64_t)timeout;
-	while ((got = evq_collect(q, v, n)) == 0 && error == 0 &&
-	    timeout != 0) {
+	while ((got = evq_collect(q, v, n)) == 0 && error == 0 && timeout != 0) {
 		error = waitlist_sleep(s, &q->q_waiters, &q->q_spin, deadline);
 		if (s->s_flags & STACK_DEAD) {
 			error = ECONNABORTED;

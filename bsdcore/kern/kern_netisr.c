@@ -14,6 +14,12 @@
  * moved before it. Timers are re-armed lazily (callout.h), so a busy
  * connection kicks once per timeout, not once per packet.
  *
+ * Driving. Who sleeps in epoll is the driver: the thread, or one application
+ * thread that waits for a packet, or for a moment nobody (vacant). The thread
+ * gives the place up when asked (ni_wanted) and parks on a futex; while waiters
+ * come and go it looks every NETISR_PARK whether the place has been vacant since
+ * its last look, and takes it back. A waiter that stays long lets it sleep on.
+ *
  * Watches. What epoll reports is a pointer to a struct watch, fetched without
  * the lock. A watch deleted meanwhile is marked dead and kept on ni_dead until
  * the round that may still hold its pointer is over. Ports and the eventfd
@@ -22,12 +28,14 @@
  * By hand, ports are simply polled every round and need no descriptor in the
  * epoll set.
  */
+#include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +50,10 @@
 /* A port whose descriptor says "ready" and then is not is left alone so long:
  * broken ports must not spin the thread. */
 #define NETISR_PAUSE (20 * NSEC_PER_MSEC)
+/* A vacant place is filled again after twice this at most: how late a timer or a
+ * packet can be when its waiter has just gone. */
+#define NETISR_PARK NSEC_PER_MSEC
+#define NETISR_CREDIT 16 /* wakes by a round that make driving worth a try */
 #define NETISR_TXRETRY (100 * NSEC_PER_USEC)
 
 struct netisr_port {
@@ -56,8 +68,15 @@ struct netisr_port {
 	uint64_t np_txretry; /* look for room then; 0 not */
 };
 
+enum netisr_driver { DRIVER_THREAD, DRIVER_WAITER, DRIVER_VACANT };
+
 struct netisr {
 	struct stack *ni_stack;
+	enum netisr_driver ni_driver;
+	bool ni_wanted;	      /* the thread shall give its place up */
+	bool ni_parked;	      /* it sleeps on ni_word without a limit */
+	uint32_t ni_turns;    /* times a waiter took the place */
+	_Atomic uint32_t ni_word; /* bumped to end its sleep */
 	int ni_epfd, ni_evfd; /* -1: not made yet */
 	bool ni_running;      /* there is a thread */
 	bool ni_inround;
@@ -68,7 +87,7 @@ struct netisr {
 	struct watch ni_kick;
 	struct watch *ni_dead;
 	LIST_HEAD(, netisr_port) ni_ports;
-	uint64_t ni_rounds, ni_kicks, ni_events, ni_pauses;
+	uint64_t ni_rounds, ni_kicks, ni_events, ni_pauses, ni_drives;
 };
 
 /* clang-format off */
@@ -77,6 +96,7 @@ static const struct stat_def netisr_stats[] = {
 	{ "netisr.kicks", offsetof(struct netisr, ni_kicks) },
 	{ "netisr.events", offsetof(struct netisr, ni_events) },
 	{ "netisr.pauses", offsetof(struct netisr, ni_pauses) },
+	{ "netisr.drives", offsetof(struct netisr, ni_drives) },
 };
 /* clang-format on */
 
@@ -482,6 +502,109 @@ netisr_sleep(struct netisr *ni, struct epoll_event *ev, uint64_t delay)
 	return n <= 0 ? n : epoll_wait(ni->ni_epfd, ev, NETISR_EVENTS, 0);
 }
 
+/* ---- whose place it is ---- */
+
+static void
+netisr_unpark(struct netisr *ni)
+{
+	ni->ni_parked = false;
+	atomic_fetch_add_explicit(&ni->ni_word, 1, memory_order_release);
+	syscall(SYS_futex, &ni->ni_word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+bool
+netisr_inround(const struct stack *s)
+{
+	return s->s_netisr->ni_inround;
+}
+
+bool
+netisr_drive_begin(struct stack *s, uint8_t credit)
+{
+	struct netisr *ni = s->s_netisr;
+
+	if (credit < NETISR_CREDIT || !ni->ni_running ||
+	    ni->ni_driver == DRIVER_WAITER || LIST_EMPTY(&ni->ni_ports)) {
+		return false;
+	}
+	if (ni->ni_driver == DRIVER_THREAD) {
+		ni->ni_wanted = true; /* it sees that when it wakes next */
+		return false;
+	}
+	ni->ni_driver = DRIVER_WAITER;
+	ni->ni_turns++;
+	ni->ni_drives++;
+	return true;
+}
+
+int
+netisr_drive(struct stack *s, uint64_t deadline)
+{
+	struct netisr *ni = s->s_netisr;
+	struct epoll_event ev[NETISR_EVENTS];
+	uint64_t now = s->s_now, until = netisr_poll_at(s);
+	int n, error;
+
+	if (s->s_relay_work != NULL) {
+		until = 0;
+	}
+	ni->ni_until = until > now ? until : 0;
+	until = u64min(until, deadline);
+	stack_leave(s);
+	n = netisr_sleep(ni, ev,
+	    until == CALLOUT_NEVER ? UINT64_MAX :
+		until > now	   ? until - now :
+				     0);
+	error = n < 0 ? errno : 0;
+	stack_enter(s);
+	ni->ni_until = 0;
+	ni->ni_inround = true;
+	netisr_dispatch(ni, ev, n);
+	(void)netisr_run(s);
+	netisr_bury(ni);
+	return error == EINTR ? EINTR : 0;
+}
+
+void
+netisr_drive_end(struct stack *s)
+{
+	struct netisr *ni = s->s_netisr;
+
+	ni->ni_driver = DRIVER_VACANT;
+	if (ni->ni_parked) {
+		netisr_unpark(ni);
+	}
+}
+
+/* The thread sleeps while others drive; lock held on entry and exit. true:
+ * the place is its own again. */
+static bool
+netisr_park(struct netisr *ni)
+{
+	const struct timespec tick = { .tv_nsec = NETISR_PARK };
+	uint32_t turns = ni->ni_turns;
+	uint32_t word = atomic_load_explicit(&ni->ni_word,
+	    memory_order_acquire);
+	bool parked = ni->ni_parked;
+
+	ni->ni_wanted = false;
+	stack_leave(ni->ni_stack);
+	syscall(SYS_futex, &ni->ni_word, FUTEX_WAIT_PRIVATE, word,
+	    parked ? NULL : &tick, NULL, 0);
+	stack_enter(ni->ni_stack);
+	if (ni->ni_turns != turns) {
+		ni->ni_parked = false;
+		return false;
+	}
+	if (ni->ni_driver == DRIVER_WAITER) {
+		ni->ni_parked = true; /* it is long over its work */
+		return false;
+	}
+	ni->ni_parked = false;
+	ni->ni_driver = DRIVER_THREAD;
+	return true;
+}
+
 static void *
 netisr_main(void *arg)
 {
@@ -497,6 +620,15 @@ netisr_main(void *arg)
 		ni->ni_until = 0;
 		ni->ni_inround = true;
 		netisr_dispatch(ni, ev, n);
+		if (ni->ni_wanted) {
+			ni->ni_driver = DRIVER_VACANT;
+			(void)netisr_run(s);
+			netisr_bury(ni);
+			while (!atomic_load_explicit(&ni->ni_stop,
+				   memory_order_acquire) &&
+			    !netisr_park(ni)) {
+			}
+		}
 		until = netisr_run(s) ? 0 : netisr_poll_at(s);
 		netisr_bury(ni);
 		now = s->s_now;
@@ -577,6 +709,8 @@ netisr_unprepare(struct netisr *ni)
 	ni->ni_running = false;
 	ni->ni_stack->s_flags &= ~(uint32_t)STACK_THREADED;
 	ni->ni_until = 0;
+	ni->ni_wanted = ni->ni_parked = false;
+	ni->ni_driver = DRIVER_THREAD;
 	LIST_FOREACH (np, &ni->ni_ports, np_link) {
 		netisr_port_unwatch(ni, np);
 		np->np_resume = np->np_txretry = 0;
@@ -625,6 +759,9 @@ netisr_stop(struct stack *s)
 	}
 	if (!(s->s_flags & STACK_DEAD)) { /* else it stayed in the parent */
 		atomic_store_explicit(&ni->ni_stop, true, memory_order_release);
+		pthread_mutex_lock(&s->s_lock);
+		netisr_unpark(ni);
+		pthread_mutex_unlock(&s->s_lock);
 		netisr_kick(s);
 		pthread_join(ni->ni_thread, NULL);
 	}

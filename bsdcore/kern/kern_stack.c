@@ -49,19 +49,19 @@ stack_leave(struct stack *s)
 	s->s_wakeup = NULL;
 	kick = (s->s_flags & STACK_THREADED) &&
 	    (s->s_relay_work != NULL || netisr_needs_kick(s));
-	if (kick) { /* bsd_stack_free() waits for us */
+	if (kick || list != NULL) { /* bsd_stack_free() waits for us */
 		atomic_fetch_add_explicit(&s->s_kicking, 1,
 		    memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&s->s_lock);
-	if (list != NULL) {
-		waiters_release(list);
+	if (!kick && list == NULL) {
+		return;
 	}
+	waiters_release(s, list);
 	if (kick) {
 		netisr_kick(s);
-		atomic_fetch_sub_explicit(&s->s_kicking, 1,
-		    memory_order_release);
 	}
+	atomic_fetch_sub_explicit(&s->s_kicking, 1, memory_order_release);
 }
 
 void

@@ -14,27 +14,43 @@
  * again. A waiter that gives up by itself (deadline, signal) while it is
  * on a list taken already waits for (A), which is imminent.
  *
- * Spinning is worth it where answers come within microseconds: each socket
- * keeps a credit that rises when spinning (or a sleep shorter than a spin)
- * paid, and falls when it did not.
+ * A thread that waits alone for a peer on a wire does not sleep on its word
+ * but in netisr's place (waiter_drive): one wake-up instead of two.
+ *
+ * Spinning is worth it where answers come within microseconds and there is a
+ * core to spare; where the partner needs the core it costs dearly. A spin in
+ * vain doubles the number of waits before the socket's next one; a run of
+ * spins that paid forgets that.
+ *
+ * Handing over (kern.ipc.handoff, off by default) is for interpreters with one
+ * big lock. The thread that woke us is on its way back to its interpreter; if we
+ * went back at once, we would take the big lock just before it wants it, it would
+ * sleep for it, and each exchange would cost two sleeps. So a spinning waiter
+ * that has been woken stays until some thread has come to wait here, which is
+ * when that thread has let go of its big lock; but at most the time given, and
+ * only where it has paid.
  *
  * The sleep is a raw futex call and not a condition variable because a signal
  * has to end it. A signal whose handler ran during the spin would be missed
  * by that, so the first sleep after a spin is short, and answers EINTR.
  */
 #include <linux/futex.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-#include <poll.h>
 
+#include "bsdcore/net/if.h"
 #include "bsdcore/sys/kernel.h"
 
-#define SPIN_FULL 16		/* credit: never more */
-#define SPIN_MIN 8		/* credit that lets a waiter spin */
-#define SPIN_COST 4		/* lost when spinning was in vain */
-#define SPIN_PAUSES 32		/* looks between two readings of the clock */
+#define SPIN_BACKOFF 12 /* waits skipped after spins in vain: 2^n at most */
+#define SPIN_STEP 3	/* added to n by each */
+#define SPIN_GOOD 64	/* spins that paid, in a row, to forget those */
+#define HAND_FULL 64	/* the same for handing over; a wakeup without it */
+#define HAND_MIN 32	/* earns one, so that it is tried now and then */
+#define HAND_COST 16
+#define SPIN_PAUSES 32 /* looks between two readings of the clock */
 #define FIRST_SLEEP (20 * NSEC_PER_MSEC)
 #define LONGEST_SLEEP (3600 * NSEC_PER_SEC)
 
@@ -64,24 +80,28 @@ futex_sleep(_Atomic uint32_t *word, uint64_t ns)
 		(long)(ns % NSEC_PER_SEC) };
 
 	return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 2, &ts, NULL, 0) ==
-		    -1 ?
+		-1 ?
 	    errno :
 	    0;
 }
 
 void
-waiters_release(struct waiter *list)
+waiters_release(struct stack *s, struct waiter *list)
 {
 	while (list != NULL) {
 		struct waiter *w = list;
 		uint32_t old;
+
+		bool driver = w->w_driver;
 
 		list = w->w_next;
 		/* (A) w may be gone once the word is 1; its address may still be
 		 * passed to futex_wake, which at worst wakes nobody. */
 		old = atomic_exchange_explicit(&w->w_word, 1,
 		    memory_order_acq_rel);
-		if (old == 2) {
+		if (driver) {
+			netisr_kick(s);
+		} else if (old == 2) {
 			syscall(SYS_futex, &w->w_word, FUTEX_WAKE_PRIVATE, 1,
 			    NULL, NULL, 0);
 		}
@@ -105,6 +125,11 @@ waitlist_wake(struct stack *s, struct waitpoint *list, int events)
 void
 so_wake_waiters(struct socket *so, int events)
 {
+	if (so->so_waiters != NULL) {
+		so->so_rounds = netisr_inround(so->so_stack) ?
+		    (uint8_t)u32min(so->so_rounds + 1u, UINT8_MAX) :
+		    0;
+	}
 	waitlist_wake(so->so_stack, so->so_waiters, events);
 }
 
@@ -126,6 +151,24 @@ waiter_spin(struct waiter *w, uint64_t ns)
 	return false;
 }
 
+/* Woken: stay until somebody else waits, at most ns. true: somebody does. */
+static bool
+waiter_handover(struct so_state *sos, uint32_t waits, uint64_t ns)
+{
+	uint64_t end = synch_now() + ns;
+
+	do {
+		for (int i = 0; i < SPIN_PAUSES; i++) {
+			if (atomic_load_explicit(&sos->sos_waits,
+				memory_order_relaxed) != waits) {
+				return true;
+			}
+			cpu_pause();
+		}
+	} while (synch_now() < end);
+	return false;
+}
+
 /* Sleep once; 0 woken, else EINTR or EWOULDBLOCK. No lock held. */
 static int
 waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
@@ -133,7 +176,7 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 	uint32_t word = 0;
 
 	if (!atomic_compare_exchange_strong_explicit(&w->w_word, &word, 2,
-		memory_order_acq_rel, memory_order_acquire)) {	/* (B) */
+		memory_order_acq_rel, memory_order_acquire)) { /* (B) */
 		return 0;
 	}
 	for (;;) {
@@ -145,8 +188,7 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 		}
 		ns = u64min(deadline - now, spun ? FIRST_SLEEP : LONGEST_SLEEP);
 		error = futex_sleep(&w->w_word, ns);
-		if (atomic_load_explicit(&w->w_word, memory_order_acquire) ==
-		    1) {
+		if (atomic_load_explicit(&w->w_word, memory_order_acquire) == 1) {
 			return 0;
 		}
 		if (error == EINTR ||
@@ -157,39 +199,96 @@ waiter_sleep(struct stack *s, struct waiter *w, uint64_t deadline, bool spun)
 }
 
 static void
-spin_account(uint8_t *credit, bool paid)
+spin_account(struct spin *sp, bool paid)
+{
+	if (!paid) {
+		sp->sp_good = 0;
+		sp->sp_backoff =
+		    (uint8_t)u32min(SPIN_BACKOFF, sp->sp_backoff + SPIN_STEP);
+		sp->sp_skip = (uint16_t)(1u << sp->sp_backoff);
+	} else if (sp->sp_good < SPIN_GOOD) {
+		sp->sp_good++;
+	} else {
+		sp->sp_backoff = 0;
+	}
+}
+
+/* Shall this wait begin with a spin? */
+static bool
+spin_wanted(const struct so_state *sos, struct spin *sp)
+{
+	if (sp == NULL || sos->sos_spin == 0 || sos->sos_ncpu < 2) {
+		return false;
+	}
+	if (sp->sp_skip > 0) {
+		sp->sp_skip--;
+		return false;
+	}
+	return true;
+}
+
+static void
+hand_account(uint8_t *credit, bool tried, bool paid)
 {
 	if (paid) {
-		*credit = (uint8_t)u32min(*credit + SPIN_COST, SPIN_FULL);
-	} else {
-		*credit -= (uint8_t)u32min(*credit, SPIN_COST);
+		*credit = HAND_FULL;
+	} else if (tried) {
+		*credit -= (uint8_t)u32min(*credit, HAND_COST);
+	} else if (*credit < HAND_MIN) {
+		(*credit)++;
 	}
 }
 
 /* Drop the lock, wait for w, retake it. */
 static int
-waiter_wait(struct stack *s, struct waiter *w, uint8_t *spin, uint64_t deadline)
+waiter_wait(struct stack *s, struct waiter *w, struct spin *spin,
+    uint64_t deadline)
 {
-	uint64_t budget = (uint64_t)s->s_so->sos_spin, slept = 0;
-	bool may = spin != NULL && budget > 0 && s->s_so->sos_ncpu > 1;
-	bool spun = may && *spin >= SPIN_MIN, woken = false;
+	struct so_state *sos = s->s_so;
+	uint64_t budget = (uint64_t)sos->sos_spin;
+	uint64_t hand = (uint64_t)sos->sos_handoff;
+	bool spun = spin_wanted(sos, spin), woken = false;
+	bool handed = false, tried = false;
+	uint32_t waits = 1 +
+	    atomic_fetch_add_explicit(&sos->sos_waits, 1, memory_order_relaxed);
 	int error = 0;
 
 	stack_leave(s);
 	if (spun) {
 		woken = waiter_spin(w, budget);
+		if (woken && hand > 0 && spin->sp_hand >= HAND_MIN) {
+			tried = true;
+			handed = waiter_handover(sos, waits, hand);
+		}
 	}
 	if (!woken) {
-		slept = may && !spun ? synch_now() : 0;
 		error = waiter_sleep(s, w, deadline, spun);
-		slept = slept != 0 ? synch_now() - slept : UINT64_MAX;
 	}
 	stack_enter(s);
+	sos->sos_slept += !woken;
 	if (spun) {
+		sos->sos_spun += woken;
+		sos->sos_spunlost += !woken;
+		sos->sos_handed += handed;
+		sos->sos_handlost += tried && !handed;
 		spin_account(spin, woken);
-	} else if (may && slept < budget) {
-		spin_account(spin, true);
+		hand_account(&spin->sp_hand, tried, handed);
 	}
+	return error;
+}
+
+/* The same in netisr's place: the packet that w waits for wakes this thread. */
+static int
+waiter_drive(struct stack *s, struct waiter *w, uint64_t deadline)
+{
+	int error = 0;
+
+	w->w_driver = true;
+	while (!w->w_queued && error == 0) {
+		error = s->s_now >= deadline ? EWOULDBLOCK :
+					       netisr_drive(s, deadline);
+	}
+	netisr_drive_end(s);
 	return error;
 }
 
@@ -202,7 +301,7 @@ waiter_retire(struct stack *s, struct waiter *w)
 		return false;
 	}
 	for (struct waiter **wp = &s->s_wakeup; *wp != NULL;
-	     wp = &(*wp)->w_next) {
+	    wp = &(*wp)->w_next) {
 		if (*wp == w) {
 			*wp = w->w_next;
 			return true;
@@ -241,7 +340,7 @@ waiter_pointless(const struct stack *s, uint64_t deadline)
 }
 
 int
-waitlist_sleep(struct stack *s, struct waitpoint **list, uint8_t *spin,
+waitlist_sleep(struct stack *s, struct waitpoint **list, struct spin *spin,
     uint64_t deadline)
 {
 	struct waiter w = { .w_next = NULL };
@@ -257,13 +356,29 @@ waitlist_sleep(struct stack *s, struct waitpoint **list, uint8_t *spin,
 	return waiter_retire(s, &w) ? 0 : error;
 }
 
+/* What we sent ourselves may be what we wait for. true: look again. */
+static bool
+sowait_flush(struct stack *s)
+{
+	const struct ifnet *lo = s->s_if->ifs_lo;
+
+	if (lo == NULL || lo->if_snd.mq_head == NULL) {
+		return false;
+	}
+	if_flush(s);
+	return true;
+}
+
 int
 sowait_many(struct stack *s, struct waitpoint *v, int n, uint64_t deadline)
 {
 	struct waiter w = { .w_next = NULL };
-	uint8_t *spin = n == 1 ? &v[0].wp_so->so_spin : NULL;
+	struct spin *spin = n == 1 ? &v[0].wp_so->so_spin : NULL;
 	int error;
 
+	if (sowait_flush(s)) {
+		return 0;
+	}
 	if (waiter_pointless(s, deadline)) {
 		return EWOULDBLOCK;
 	}
@@ -272,7 +387,11 @@ sowait_many(struct stack *s, struct waitpoint *v, int n, uint64_t deadline)
 		sohold(v[i].wp_so);
 		waitpoint_add(&v[i].wp_so->so_waiters, &v[i]);
 	}
-	error = waiter_wait(s, &w, spin, deadline);
+	if (n == 1 && netisr_drive_begin(s, v[0].wp_so->so_rounds)) {
+		error = waiter_drive(s, &w, deadline);
+	} else {
+		error = waiter_wait(s, &w, spin, deadline);
+	}
 	for (int i = 0; i < n; i++) {
 		waitpoint_del(&v[i]);
 	}

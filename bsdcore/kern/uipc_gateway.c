@@ -19,6 +19,8 @@
 
 #include "bsdcore/kern/uipc_relay.h"
 #include "bsdcore/netinet/in_pcb.h"
+#include "bsdcore/netinet/ip_icmp.h"
+#include "bsdcore/netinet/ip_var.h"
 
 #define GW_UDP_IDLE (60 * NSEC_PER_SEC)
 #define GW_DNS_IDLE (10 * NSEC_PER_SEC)
@@ -242,12 +244,38 @@ gw_idle(struct stack *s, void *arg)
 	soclose(so);
 }
 
+/*
+ * What the host says about a destination, said to the sender in the ICMP codes
+ * that its socket hears as the same errno.
+ */
+static void
+gw_unreach(struct socket *so, int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+		udp_unreach(sotoinpcb(so), ICMP_UNREACH_PORT);
+		break;
+	case ENETUNREACH:
+		udp_unreach(sotoinpcb(so), ICMP_UNREACH_NET_UNKNOWN);
+		break;
+	case EHOSTUNREACH:
+	case EACCES:
+	case EPERM:
+		udp_unreach(sotoinpcb(so), ICMP_UNREACH_HOST_PROHIB);
+		break;
+	default:
+		break;
+	}
+}
+
 static void
 gw_dgram_out(struct gateway *gw, struct relay *r, size_t n)
 {
 	if (send(r->r_watch.wa_fd, gw->gw_buf, n,
 		MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
 		gw->gw_stats.bytes_out += n;
+	} else {
+		gw_unreach(r->r_so, errno);
 	}
 }
 
@@ -290,7 +318,8 @@ gw_dgram_up(struct stack *s, struct relay *r)
 		struct mbuf *m;
 
 		if (n < 0) {
-			return; /* EAGAIN, or ECONNREFUSED: told once */
+			gw_unreach(r->r_so, errno); /* told once */
+			return;
 		}
 		r->r_active = s->s_now;
 		m = m_getm(s->s_mb, (uint32_t)n + MAX_HDR, MT_DATA, M_PKTHDR);
@@ -386,19 +415,22 @@ gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
 	struct socket *so;
 	struct relay *r;
 	bool pending;
-	int fd = -1;
+	int fd = -1, error = EACCES;
 
 	if (gw_dgram_again(s, dst, dport, peer, n)) {
 		return;
 	}
 	if (gw_map(gw, IPPROTO_UDP, &to, &port)) {
 		fd = gw_host(SOCK_DGRAM, &to, port, &pending);
+		error = fd < 0 ? errno : 0;
 	}
-	so = fd >= 0 ? gw_dgram_socket(s, dst, dport, peer, peerlen) : NULL;
-	r = so != NULL ? gw_dgram_flow(s, so, fd, dport) : NULL;
+	so = gw_dgram_socket(s, dst, dport, peer, peerlen);
+	r = fd >= 0 && so != NULL ? gw_dgram_flow(s, so, fd, dport) :
+				    NULL;
 	if (r == NULL) {
 		gw->gw_stats.udp_refused++;
 		if (so != NULL) {
+			gw_unreach(so, error);
 			soclose(so);
 		}
 		if (fd >= 0) {

@@ -171,6 +171,12 @@ relay_forget(struct socket *so)
 }
 
 bool
+relay_carries(const struct socket *so)
+{
+	return so->so_relay != NULL && so->so_relay->r_kind == BSD_RELAY_PAIR;
+}
+
+bool
 relay_adopt(struct socket *so)
 {
 	struct relay *r = so->so_relay;
@@ -583,10 +589,12 @@ bsd_relay(struct socket *so, int fd, int kind)
 	} else if ((r = relay_new(s, so, fd, kind)) == NULL) {
 		error = ENOMEM;
 	} else {
-		if (!(so->so_state & SS_ISCONNECTED) &&
-		    ioctl(fd, FIONREAD, &fill) == 0 && fill > 0) {
+		if (kind == BSD_RELAY_PAIR && ioctl(fd, FIONREAD, &fill) == 0 &&
+		    fill > 0) {
 			r->r_fill = (uint32_t)fill;
 		}
+		/* Whoever waits for the socket itself is to look at fd. */
+		so_wake_waiters(so, -1);
 		relay_queue(s, r);
 	}
 	api_leave(so);

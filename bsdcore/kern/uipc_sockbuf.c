@@ -13,9 +13,9 @@
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
 
-#define SB_EFFICIENCY 4		/* mbmax: memory allowed per byte of hiwat */
-#define SB_MINMAX 65536u	/* ... and at least this */
-#define SB_COMPRESS 512u	/* shorter ones are copied into the tail if they fit */
+#define SB_EFFICIENCY 4	 /* mbmax: memory allowed per byte of hiwat */
+#define SB_MINMAX 65536u /* ... and at least this */
+#define SB_COMPRESS 512u /* shorter ones are copied into the tail if they fit */
 
 /* Memory an mbuf is charged with. Shared storage is charged to each who holds a
  * piece of it, in proportion, or one cluster cut into segments would
@@ -26,8 +26,7 @@ sb_memof(const struct mbuf *m)
 	if (!(m->m_flags & M_EXT)) {
 		return MSIZE;
 	}
-	return MSIZE +
-	    u32min(m->m_ext->x_size, u32max(2 * m->m_len, MCLBYTES));
+	return MSIZE + u32min(m->m_ext->x_size, u32max(2 * m->m_len, MCLBYTES));
 }
 
 static bool
@@ -87,7 +86,7 @@ sbavail_update(struct socket *so)
 	uint32_t cc = so->so_rcv.sb_cc;
 
 	if (cc == 0 && so->so_rcv.sb_mb != NULL) {
-		cc = 1;		/* an empty datagram */
+		cc = 1; /* an empty datagram */
 	}
 	atomic_store_explicit(&so->so_rcv.sb_avail, cc, memory_order_relaxed);
 	atomic_store_explicit(&so->so_snd.sb_avail, sbspace(&so->so_snd),
@@ -99,8 +98,8 @@ static bool
 sb_compress(struct sockbuf *sb, struct mbuf *tail, struct mbuf *m)
 {
 	if (tail == NULL || m->m_len > SB_COMPRESS || !sb_isdata(m) ||
-	    !sb_isdata(tail) || (tail->m_flags & M_EOR) ||
-	    !M_WRITABLE(tail) || M_TRAILINGSPACE(tail) < m->m_len) {
+	    !sb_isdata(tail) || (tail->m_flags & M_EOR) || !M_WRITABLE(tail) ||
+	    M_TRAILINGSPACE(tail) < m->m_len) {
 		return false;
 	}
 	sbfree(sb, tail);
@@ -176,8 +175,8 @@ sbappendrecord(struct sockbuf *sb, struct mbuf *m)
 }
 
 int
-sbappendaddr(struct sockbuf *sb, const struct sockaddr *from,
-    socklen_t fromlen, struct mbuf *data, struct mbuf *control)
+sbappendaddr(struct sockbuf *sb, const struct sockaddr *from, socklen_t fromlen,
+    struct mbuf *data, struct mbuf *control)
 {
 	struct mbpool *p;
 	struct mbuf *name = NULL;
@@ -317,7 +316,7 @@ sbflush(struct sockbuf *sb)
 	while (sb->sb_mb != NULL) {
 		sbdroprecord(sb);
 	}
-	sb->sb_cc = 0;		/* PF_LOCAL: see above */
+	sb->sb_cc = 0; /* PF_LOCAL: see above */
 	sb->sb_mbcnt = 0;
 	sb->sb_sndptr = NULL;
 	sb->sb_sndptroff = 0;
@@ -334,7 +333,7 @@ sbsndptr(struct sockbuf *sb, uint32_t off, uint32_t *moff)
 		base = 0;
 	}
 	while (m != NULL && off - base >= m->m_len) {
-		if (m->m_next == NULL) {	/* the end: nothing there yet */
+		if (m->m_next == NULL) { /* the end: nothing there yet */
 			m = NULL;
 			break;
 		}
@@ -353,7 +352,8 @@ struct mbuf *
 sbcreatecontrol(struct mbpool *p, const void *data, size_t len, int type,
     int level)
 {
-	struct cmsghdr c = { .cmsg_len = CMSG_LEN(len), .cmsg_level = level,
+	struct cmsghdr c = { .cmsg_len = CMSG_LEN(len),
+		.cmsg_level = level,
 		.cmsg_type = type };
 	struct mbuf *m;
 

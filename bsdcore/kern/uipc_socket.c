@@ -24,7 +24,9 @@ static const struct sysctl_def so_tunables[] = {
 	{ "kern.ipc.somaxconn", offsetof(struct so_state, sos_somaxconn),
 	    4096, 1, 65535, "upper bound of listen(2)'s backlog" },
 	{ "kern.ipc.spin", offsetof(struct so_state, sos_spin),
-	    50000, 0, 10000000, "ns a waiting thread spins before it sleeps" },
+	    20000, 0, 10000000, "ns a waiting thread spins before it sleeps" },
+	{ "kern.ipc.handoff", offsetof(struct so_state, sos_handoff),
+	    0, 0, 1000000, "ns a woken spinner leaves the interpreter to its waker" },
 	{ "kern.ipc.copychunk", offsetof(struct so_state, sos_chunk),
 	    131072, 4096, 1 << 24, "bytes copied at a time outside the lock" },
 	{ "net.local.space", offsetof(struct so_state, sos_local_space),
@@ -32,6 +34,11 @@ static const struct sysctl_def so_tunables[] = {
 };
 static const struct stat_def so_stats[] = {
 	{ "kern.ipc.listen_overflow", offsetof(struct so_state, sos_listen_overflow) },
+	{ "kern.ipc.wait.spun", offsetof(struct so_state, sos_spun) },
+	{ "kern.ipc.wait.spun_lost", offsetof(struct so_state, sos_spunlost) },
+	{ "kern.ipc.wait.handed", offsetof(struct so_state, sos_handed) },
+	{ "kern.ipc.wait.handed_lost", offsetof(struct so_state, sos_handlost) },
+	{ "kern.ipc.wait.slept", offsetof(struct so_state, sos_slept) },
 	{ "kern.ipc.nobufs", offsetof(struct so_state, sos_nobufs) },
 };
 /* clang-format on */
@@ -89,7 +96,7 @@ soalloc(struct stack *s, const struct protosw *pr, int family)
 	so->so_type = pr->pr_type;
 	so->so_protocol = pr->pr_protocol;
 	so->so_rcv.sb_lowat = so->so_snd.sb_lowat = 1;
-	so->so_spin = 8;
+	so->so_spin = (struct spin)SPIN_INIT;
 	so->so_pid = sos->sos_pid;
 	so->so_user_id = ++sos->sos_next_id;
 	TAILQ_INIT(&so->so_incomp);
@@ -145,7 +152,7 @@ sofree(struct socket *so)
 	}
 	if (so->so_head != NULL) {
 		if (so->so_state & SS_COMP) {
-			return;		/* to be accepted all the same */
+			return; /* to be accepted all the same */
 		}
 		soqremove(so);
 	}
@@ -157,6 +164,7 @@ sofree(struct socket *so)
 	sbflush(&so->so_snd);
 	LIST_REMOVE(so, so_all);
 	s->s_so->sos_count--;
+	free(so->so_peer);
 	if (s->s_so->sos_drainers != NULL) {
 		waitlist_wake(s, s->s_so->sos_drainers, -1);
 	}
@@ -200,7 +208,8 @@ solisten(struct socket *so, int backlog)
 	}
 	if (so->so_pcb == NULL ||
 	    (so->so_state &
-		(SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING))) {
+		(SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING |
+		    SS_ISDISCONNECTED | SS_CONNPENDING))) {
 		return EINVAL;
 	}
 	if (!(so->so_options & SOO_ACCEPTCONN)) {
@@ -211,8 +220,8 @@ solisten(struct socket *so, int backlog)
 		so->so_options |= SOO_ACCEPTCONN;
 	}
 	/* As Linux: negative means as many as allowed. */
-	so->so_qlimit = backlog < 0 || backlog > max ? (uint32_t)max :
-						       (uint32_t)backlog;
+	so->so_qlimit =
+	    backlog < 0 || backlog > max ? (uint32_t)max : (uint32_t)backlog;
 	return 0;
 }
 
@@ -235,6 +244,10 @@ soaccept(struct socket *head, struct socket **out)
 	if (so->so_pcb != NULL && so->so_proto->pr_usrreqs->pru_accept != NULL) {
 		error = PRU0(so, accept);
 	}
+	if (head->so_pcb != NULL &&
+	    head->so_proto->pr_usrreqs->pru_room != NULL) {
+		(void)PRU0(head, room);
+	}
 	if (error != 0) {
 		soabort(so);
 		return error;
@@ -244,8 +257,8 @@ soaccept(struct socket *head, struct socket **out)
 }
 
 /* A socket whose connection failed or ended may be used again, as on Linux. */
-static int
-so_reuse(struct socket *so)
+int
+soreuse(struct socket *so)
 {
 	uint32_t rcv = so->so_rcv.sb_hiwat, snd = so->so_snd.sb_hiwat;
 	int error = 0;
@@ -281,15 +294,19 @@ so_connect_again(struct socket *so)
 		if (so->so_error != 0) {
 			int error = so->so_error;
 
-			so->so_error = 0;
+			(void)soreuse(so);
 			return error;
 		}
 		if (so->so_state & SS_ISCONNECTED) {
 			return 0;
 		}
+		(void)soreuse(so);
+		return ECONNABORTED;
 	}
-	return so->so_state & (SS_ISCONNECTED | SS_ISDISCONNECTING) ? EISCONN :
-								      -1;
+	return so->so_state &
+		    (SS_ISCONNECTED | SS_ISDISCONNECTING | SS_ISDISCONNECTED) ?
+	    EISCONN :
+	    -1;
 }
 
 int
@@ -316,8 +333,8 @@ soconnect(struct socket *so, const struct sockaddr *sa, socklen_t len)
 		if (error >= 0) {
 			return error;
 		}
-		if (so->so_pcb == NULL || (so->so_state & SS_ISDISCONNECTED)) {
-			error = so_reuse(so);
+		if (so->so_pcb == NULL) {
+			error = soreuse(so);
 			if (error != 0) {
 				return error;
 			}
@@ -359,8 +376,7 @@ so_unlisten(struct socket *so, int how)
 	if (so->so_pcb != NULL) {
 		(void)PRU0(so, disconnect);
 	}
-	so->so_rcv.sb_state |= SBS_CANTRCVMORE;
-	sorwakeup(so);
+	sorwakeup(so); /* who waits to accept sees EINVAL */
 	return 0;
 }
 
@@ -382,11 +398,10 @@ soshutdown(struct socket *so, int how)
 			(void)PRU0(so, disconnect);
 			return 0;
 		}
-		error = ENOTCONN;
-		if (stream && so->so_family != AF_LOCAL) {
-			return error;
-		}
-		/* Datagram sockets shut down and complain (inet_shutdown). */
+		error = ENOTCONN; /* inet_shutdown() does it and complains */
+	}
+	if (so->so_state & SS_ISCONNECTED) {
+		so->so_state &= ~(uint32_t)SS_CONNPENDING;
 	}
 	if (how != SHUT_WR) {
 		socantrcvmore(so);
@@ -396,7 +411,7 @@ soshutdown(struct socket *so, int how)
 	}
 	if (how != SHUT_RD && !(so->so_state & SS_SHUTDOWN)) {
 		so->so_state |= SS_SHUTDOWN;
-		if (so->so_pcb != NULL &&
+		if (so->so_pcb != NULL && !(stream && error != 0) &&
 		    !(so->so_snd.sb_state & SBS_CANTSENDMORE) &&
 		    so->so_proto->pr_usrreqs->pru_shutdown != NULL) {
 			int e = PRU0(so, shutdown);
@@ -418,8 +433,7 @@ so_disconnect(struct socket *so)
 	bool hard = (so->so_options & SOO_LINGER) && so->so_linger == 0;
 
 	if ((lost || hard) && pr->pr_usrreqs->pru_abort != NULL &&
-	    so->so_family != AF_LOCAL &&
-	    (pr->pr_flags & PR_CONNREQUIRED)) {
+	    so->so_family != AF_LOCAL && (pr->pr_flags & PR_CONNREQUIRED)) {
 		pr->pr_usrreqs->pru_abort(so);
 	} else if (!(so->so_state & SS_ISDISCONNECTING)) {
 		(void)PRU0(so, disconnect);

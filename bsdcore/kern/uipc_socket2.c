@@ -19,8 +19,7 @@ static bool
 so_closed(const struct socket *so)
 {
 	return (so->so_state &
-		   (SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING)) ==
-	    0;
+		   (SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING)) == 0;
 }
 
 /* Linux's tcp_poll(): writable while a third of the buffer is free. */
@@ -46,8 +45,7 @@ sopoll_stream(const struct socket *so, bool rcvshut, bool sndshut)
 	}
 	if (so->so_hasoob ||
 	    ((so->so_options & SOO_OOBINLINE) &&
-		(so->so_oobmark != 0 ||
-		    (so->so_rcv.sb_state & SBS_RCVATMARK)))) {
+		(so->so_oobmark != 0 || (so->so_rcv.sb_state & SBS_RCVATMARK)))) {
 		ev |= POLLPRI;
 	}
 	return ev;
@@ -97,7 +95,7 @@ so_notify(struct socket *so, int mask)
 	int ev = sopoll(so) & mask;
 
 	if (so->so_relay != NULL) {
-		relay_notify(so);	/* it has thresholds of its own */
+		relay_notify(so); /* it has thresholds of its own */
 	}
 	if (ev == 0) {
 		return;
@@ -142,9 +140,27 @@ sowwakeup(struct socket *so)
 void
 soisconnecting(struct socket *so)
 {
-	so->so_state &= ~(uint32_t)(SS_ISCONNECTED | SS_ISDISCONNECTING |
-	    SS_ISDISCONNECTED);
+	so->so_state &=
+	    ~(uint32_t)(SS_ISCONNECTED | SS_ISDISCONNECTING | SS_ISDISCONNECTED);
 	so->so_state |= SS_ISCONNECTING;
+}
+
+/* accept(2) tells the peer's name even of a connection that was reset while it
+ * waited, and by then the pcb has gone. */
+static void
+so_keeppeer(struct socket *so)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = 0;
+
+	if (so->so_pcb == NULL || PRU(so, peeraddr, &ss, &len) != 0 ||
+	    len > (socklen_t)sizeof(*so->so_peer)) {
+		return;
+	}
+	so->so_peer = calloc(1, sizeof(*so->so_peer));
+	if (so->so_peer != NULL) {
+		memcpy(so->so_peer, &ss, len);
+	}
 }
 
 static void
@@ -166,6 +182,7 @@ soisconnected(struct socket *so)
 		TAILQ_REMOVE(&so->so_head->so_incomp, so, so_list);
 		so->so_state &= ~(uint32_t)SS_INCOMP;
 		so->so_head->so_incqlen--;
+		so_keeppeer(so);
 		so_complete(so->so_head, so);
 	}
 	sorwakeup(so);
@@ -186,8 +203,8 @@ soisdisconnecting(struct socket *so)
 void
 soisdisconnected(struct socket *so)
 {
-	so->so_state &= ~(uint32_t)(SS_ISCONNECTING | SS_ISCONNECTED |
-	    SS_ISDISCONNECTING);
+	so->so_state &=
+	    ~(uint32_t)(SS_ISCONNECTING | SS_ISCONNECTED | SS_ISDISCONNECTING);
 	so->so_state |= SS_ISDISCONNECTED;
 	so->so_rcv.sb_state |= SBS_CANTRCVMORE;
 	so->so_snd.sb_state |= SBS_CANTSENDMORE;
@@ -226,8 +243,8 @@ soqfull(const struct socket *head)
 static void
 so_inherit(struct socket *so, const struct socket *head)
 {
-	so->so_options = head->so_options &
-	    ~(uint32_t)(SOO_ACCEPTCONN | SOO_HOLDSYN);
+	so->so_options =
+	    head->so_options & ~(uint32_t)(SOO_ACCEPTCONN | SOO_HOLDSYN);
 	so->so_linger = head->so_linger;
 	so->so_traffic_class = head->so_traffic_class;
 	so->so_priority = head->so_priority;
@@ -254,10 +271,11 @@ sonewconn(struct socket *head, uint32_t state)
 	struct so_state *sos = head->so_stack->s_so;
 	struct socket *so;
 
-	if (soqfull(head)) {
+	if (soqfull(head) && !(state & SS_ADMITTED)) {
 		sos->sos_listen_overflow++;
 		return NULL;
 	}
+	state &= ~(uint32_t)SS_ADMITTED;
 	so = soalloc(head->so_stack, head->so_proto, head->so_family);
 	if (so == NULL) {
 		return NULL;

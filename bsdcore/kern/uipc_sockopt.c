@@ -8,7 +8,7 @@
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
 
-#define SNDBUF_MIN 2304u	/* half of Linux's SOCK_MIN_SNDBUF */
+#define SNDBUF_MIN 2304u /* half of Linux's SOCK_MIN_SNDBUF */
 #define RCVBUF_MIN 1152u
 
 int
@@ -167,7 +167,7 @@ so_setint(struct socket *so, int name, int val)
 	case SO_NO_CHECK:
 	case SO_PASSCRED:
 	case SO_RXQ_OVFL:
-		return 0;	/* accepted, without effect */
+		return 0; /* accepted, without effect */
 	case SO_SNDBUF:
 	case SO_SNDBUFFORCE:
 		return so_setbuf(so, &so->so_snd, val, name == SO_SNDBUFFORCE);
@@ -190,8 +190,7 @@ so_setint(struct socket *so, int name, int val)
 		if (val < 0) {
 			return EINVAL;
 		}
-		if (val != 0 &&
-		    if_byindex(so->so_stack, (uint32_t)val) == NULL) {
+		if (val != 0 && if_byindex(so->so_stack, (uint32_t)val) == NULL) {
 			return ENODEV;
 		}
 		so->so_boundif = (uint32_t)val;
@@ -258,7 +257,7 @@ sosetopt(struct socket *so, struct sockopt *sopt)
 static int
 so_getbuf(const struct sockbuf *sb)
 {
-	uint64_t val = 2 * (uint64_t)sb->sb_hiwat;	/* as Linux tells it */
+	uint64_t val = 2 * (uint64_t)sb->sb_hiwat; /* as Linux tells it */
 
 	return val > INT32_MAX ? INT32_MAX : (int)val;
 }
@@ -280,9 +279,6 @@ so_getint(struct socket *so, int name, int *val)
 	case SO_ERROR:
 		*val = so->so_error;
 		so->so_error = 0;
-		so->so_state &= so->so_state & SS_ISCONNECTED ?
-		    ~(uint32_t)0 :
-		    ~(uint32_t)SS_CONNPENDING;
 		return 0;
 	case SO_ACCEPTCONN:
 		*val = (so->so_options & SOO_ACCEPTCONN) != 0;

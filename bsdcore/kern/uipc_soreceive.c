@@ -11,7 +11,7 @@
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
 
-#define SO_COPYLOCKED 2048u	/* bytes copied under the lock */
+#define SO_COPYLOCKED 2048u /* bytes copied under the lock */
 
 void
 uiocopyout(const void *src, size_t n, struct uio *uio)
@@ -58,9 +58,11 @@ so_copychain(const struct mbuf *m, uint32_t off, uint32_t n, struct uio *uio)
 static int
 soreceive_oob(struct socket *so, struct uio *uio, int *flags, size_t *done)
 {
-	if (so->so_family == AF_LOCAL ||
-	    (so->so_proto->pr_flags & PR_ATOMIC)) {
+	if (so->so_family == AF_LOCAL || (so->so_proto->pr_flags & PR_ATOMIC)) {
 		return EOPNOTSUPP;
+	}
+	if (so->so_options & SOO_ACCEPTCONN) {
+		return ENOTCONN;
 	}
 	if ((so->so_options & SOO_OOBINLINE) || !so->so_hasoob) {
 		return EINVAL;
@@ -87,7 +89,9 @@ soreceive_empty(struct socket *so)
 		return error;
 	}
 	if (so->so_rcv.sb_state & SBS_CANTRCVMORE) {
-		return 0;
+		/* As Linux: a datagram socket tells only those who would wait. */
+		return so->so_proto->pr_flags & PR_CONNREQUIRED ? 0 :
+								  EWOULDBLOCK;
 	}
 	if ((so->so_proto->pr_flags & PR_CONNREQUIRED) &&
 	    !(so->so_state &
@@ -198,7 +202,7 @@ soreceive_stream(struct socket *so, struct uio *uio, int *flags, size_t *done)
 			break;
 		}
 		if (!first && (sb->sb_state & SBS_RCVATMARK)) {
-			break;		/* a read never crosses the mark */
+			break; /* a read never crosses the mark */
 		}
 		sb->sb_state &= (uint16_t)~SBS_RCVATMARK;
 		first = false;
@@ -319,7 +323,9 @@ soreceive(struct socket *so, struct uio *uio, struct sockaddr_storage *from,
 	if (fromlen != NULL) {
 		*fromlen = 0;
 	}
-	if (*flags & MSG_OOB) {
+	if ((*flags & MSG_OOB) &&
+	    (so->so_family == AF_LOCAL ||
+		!(so->so_proto->pr_flags & PR_ATOMIC))) {
 		return soreceive_oob(so, uio, flags, done);
 	}
 	if (so->so_proto->pr_flags & PR_ATOMIC) {

@@ -13,9 +13,9 @@
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
 
-#define SO_COPYLOCKED 2048u	/* bytes copied under the lock */
-#define SO_HDRSPACE 80u		/* MAX_HDR and a UDP header, aligned */
-#define SO_OOBSPACE 1024u	/* urgent data may overfill by that */
+#define SO_COPYLOCKED 2048u /* bytes copied under the lock */
+#define SO_HDRSPACE 80u	    /* MAX_HDR and a UDP header, aligned */
+#define SO_OOBSPACE 1024u   /* urgent data may overfill by that */
 #define SO_MAXDGRAM 65535u
 
 void
@@ -81,7 +81,11 @@ static int
 sosend_check(struct socket *so, bool to)
 {
 	int pr = so->so_proto->pr_flags;
+	bool connected = (so->so_state & SS_ISCONNECTED) != 0;
 
+	if (!(pr & PR_CONNREQUIRED) && !connected && !to) {
+		return so->so_family == AF_LOCAL ? ENOTCONN : EDESTADDRREQ;
+	}
 	if (so->so_error != 0) {
 		int error = so->so_error;
 
@@ -92,7 +96,7 @@ sosend_check(struct socket *so, bool to)
 	    (so->so_options & SOO_ACCEPTCONN)) {
 		return EPIPE;
 	}
-	if (so->so_state & SS_ISCONNECTED) {
+	if (connected) {
 		return so->so_pcb != NULL ? 0 : EPIPE;
 	}
 	if (pr & PR_CONNREQUIRED) {
@@ -100,9 +104,6 @@ sosend_check(struct socket *so, bool to)
 			return EWOULDBLOCK;
 		}
 		return so->so_family == AF_LOCAL ? ENOTCONN : EPIPE;
-	}
-	if (!to) {
-		return so->so_family == AF_LOCAL ? ENOTCONN : EDESTADDRREQ;
 	}
 	return so->so_pcb != NULL ? 0 : EINVAL;
 }
@@ -112,8 +113,7 @@ static int
 sosend_pru(struct socket *so, int pruflags, struct mbuf *m,
     const struct sockaddr *to, socklen_t tolen, struct mbuf *control, int flags)
 {
-	bool once = (flags & MSG_DONTROUTE) &&
-	    !(so->so_options & SOO_DONTROUTE);
+	bool once = (flags & MSG_DONTROUTE) && !(so->so_options & SOO_DONTROUTE);
 	int error;
 
 	if (so->so_proto->pr_usrreqs->pru_send == NULL) {
@@ -147,7 +147,7 @@ sosend_getm(struct mbpool *p, uint32_t n)
 					     m_getcl(p, MT_DATA, 0, size);
 
 		if (m == NULL) {
-			break;		/* less will do */
+			break; /* less will do */
 		}
 		m->m_len = u32min(n, n <= MLEN ? MLEN : size);
 		n -= m->m_len;
@@ -199,9 +199,8 @@ sosend_packet(struct socket *so, struct uio *uio)
 	if (len + hdr > M64KCLBYTES) {
 		m = sosend_chain(p, len, hdr);
 	} else {
-		m = len + hdr <= MLEN ?
-		    m_gethdr(p, MT_DATA) :
-		    m_getcl(p, MT_DATA, M_PKTHDR, len + hdr);
+		m = len + hdr <= MLEN ? m_gethdr(p, MT_DATA) :
+					m_getcl(p, MT_DATA, M_PKTHDR, len + hdr);
 		if (m != NULL) {
 			m->m_data += hdr;
 			m->m_len = len;
@@ -219,19 +218,15 @@ sosend_atomic(struct socket *so, struct uio *uio, const struct sockaddr *to,
     socklen_t tolen, struct mbuf *control, int flags, size_t *done)
 {
 	struct uio saved = *uio;
-	uint32_t limit = so->so_family == AF_LOCAL ? so->so_snd.sb_hiwat :
-						     SO_MAXDGRAM;
+	uint32_t limit =
+	    so->so_family == AF_LOCAL ? so->so_snd.sb_hiwat : SO_MAXDGRAM;
 	int pruflags = (flags & MSG_MORE) ? PRUS_MORETOCOME : 0;
 	size_t len = uio->uio_resid;
 	struct mbuf *m;
-	int error = sosend_check(so, to != NULL);
+	int error = len > limit ? EMSGSIZE :
+	    (flags & MSG_OOB)	? EOPNOTSUPP :
+				  sosend_check(so, to != NULL);
 
-	if (error == 0 && (flags & MSG_OOB)) {
-		error = EOPNOTSUPP;
-	}
-	if (error == 0 && len > limit) {
-		error = EMSGSIZE;
-	}
 	/* Only PF_LOCAL ever counts anything in a datagram socket's so_snd. */
 	if (error == 0 && so->so_snd.sb_cc > 0 && sbspace(&so->so_snd) < len) {
 		error = EWOULDBLOCK;
@@ -333,7 +328,7 @@ sosend(struct socket *so, struct uio *uio, const struct sockaddr *to,
 	if (so->so_proto->pr_flags & PR_ATOMIC) {
 		return sosend_atomic(so, uio, to, tolen, control, flags, done);
 	}
-	m_freem(control);	/* streams carry none */
+	m_freem(control); /* streams carry none */
 	if (to != NULL && so->so_family == AF_LOCAL) {
 		return so->so_state & SS_ISCONNECTED ? EISCONN : EOPNOTSUPP;
 	}

@@ -16,14 +16,14 @@
 #define UNP_HDRLEN offsetof(struct sockaddr_un, sun_path)
 
 struct unpcb {
-	struct socket	*unp_socket;
-	struct unpcb	*unp_conn;	/* streams: the peer; datagrams: where to */
-	LIST_HEAD(, unpcb) unp_refs;	/* who has us as unp_conn (datagrams) */
+	struct socket *unp_socket;
+	struct unpcb *unp_conn; /* streams: the peer; datagrams: where to */
+	LIST_HEAD(, unpcb) unp_refs; /* who has us as unp_conn (datagrams) */
 	LIST_ENTRY(unpcb) unp_reflink;
-	LIST_ENTRY(unpcb) unp_link;	/* us_names, when bound */
-	bool		 unp_bound;
-	uint8_t		 unp_namelen;
-	uint8_t		 unp_name[UNP_NAMELEN];
+	LIST_ENTRY(unpcb) unp_link; /* us_names, when bound */
+	bool unp_bound;
+	uint8_t unp_namelen;
+	uint8_t unp_name[UNP_NAMELEN];
 };
 
 struct unp_state {
@@ -334,7 +334,7 @@ unp_send_dgram(struct socket *so, struct mbuf *m, const struct sockaddr *to,
 		peer = unp_lookup(so->so_stack, name, n);
 	}
 	if (peer == NULL) {
-		if (to == NULL) {	/* it has gone */
+		if (to == NULL) { /* it has gone */
 			so->so_state &= ~(uint32_t)SS_ISCONNECTED;
 		}
 		return ECONNREFUSED;
@@ -389,7 +389,7 @@ unp_send(struct socket *so, int flags, struct mbuf *m,
 	int error;
 
 	(void)flags;
-	m_freem(control);	/* descriptors and credentials stay where they are */
+	m_freem(control); /* descriptors and credentials stay where they are */
 	error = unp_isdgram(so) ? unp_send_dgram(so, m, to, tolen) :
 				  unp_send_conn(so, m);
 	if (error != 0) {
@@ -422,8 +422,7 @@ unp_rcvd(struct socket *so, int flags)
 }
 
 static int
-unp_putname(const struct unpcb *unp, struct sockaddr_storage *ss,
-    socklen_t *len)
+unp_putname(const struct unpcb *unp, struct sockaddr_storage *ss, socklen_t *len)
 {
 	struct sockaddr_un un = { .sun_family = AF_LOCAL };
 

@@ -12,8 +12,8 @@
 #include "nic/port.h"
 
 struct line {
-	char		*l_buf;
-	size_t		 l_len, l_room;
+	char *l_buf;
+	size_t l_len, l_room;
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -38,11 +38,11 @@ put(struct line *l, const char *fmt, ...)
 
 /* An IP packet between two addresses, cut to what the header says. */
 struct packet {
-	int		 p_family;
-	const uint8_t	*p_src, *p_dst, *p_data;
-	size_t		 p_len;		/* of p_data */
-	size_t		 p_full;	/* as the header has it */
-	uint8_t		 p_proto;
+	int p_family;
+	const uint8_t *p_src, *p_dst, *p_data;
+	size_t p_len;  /* of p_data */
+	size_t p_full; /* as the header has it */
+	uint8_t p_proto;
 };
 
 static void
@@ -97,7 +97,7 @@ tcp_optional(struct line *l, const uint8_t *o, size_t len)
 		} else if (o[i] == TCPOPT_KIND_SACK) {
 			put(l, "%ssack %zu", sep, (n - 2) / TCPOLEN_SACKBLK);
 			for (size_t b = 2; b + TCPOLEN_SACKBLK <= n;
-			     b += TCPOLEN_SACKBLK) {
+			    b += TCPOLEN_SACKBLK) {
 				put(l, " {%u:%u}", be32get(o + i + b),
 				    be32get(o + i + b + 4));
 			}
@@ -289,7 +289,7 @@ put_ip4(struct line *l, const uint8_t *d, size_t len)
 	hlen = (size_t)(d[0] & 15) * 4;
 	total = be16get(d + 2);
 	if (total == 0) {
-		total = len;	/* a super-segment beyond 64 KiB */
+		total = len; /* a super-segment beyond 64 KiB */
 	}
 	if (hlen < 20 || hlen > len || total < hlen) {
 		put(l, "bad-hlen %zu", hlen);

@@ -56,7 +56,7 @@ in_cksum_add(uint64_t sum, const void *buf, size_t len, bool odd)
 		lo += w0 & 0xffffffff;
 		hi += w0 >> 32;
 	}
-	if (odd) {	/* each byte is in the other half of its word */
+	if (odd) { /* each byte is in the other half of its word */
 		uint16_t f = in_cksum_fold(lo + hi);
 
 		return sum + (uint16_t)(f << 8 | f >> 8);

@@ -8,22 +8,22 @@
 #include "bsdcore/netinet/ip_var.h"
 #include "bsdcore/sys/socketvar.h"
 
-#define IN_MAXSOURCES 10u	/* of one membership; Linux's igmp_max_msf */
+#define IN_MAXSOURCES 10u /* of one membership; Linux's igmp_max_msf */
 
 struct in_member {
 	LIST_ENTRY(in_member) im_link;
-	union inaddr	 im_group;
-	uint32_t	 im_ifindex;
-	bool		 im_include;	/* else all but those listed */
-	uint32_t	 im_nsrc;
-	union inaddr	 im_src[IN_MAXSOURCES];
+	union inaddr im_group;
+	uint32_t im_ifindex;
+	bool im_include; /* else all but those listed */
+	uint32_t im_nsrc;
+	union inaddr im_src[IN_MAXSOURCES];
 };
 
 struct ip_moptions {
 	LIST_HEAD(, in_member) imo_members;
-	uint32_t	 imo_count;
-	uint32_t	 imo_ifindex;	/* IP_MULTICAST_IF */
-	union inaddr	 imo_ifaddr;	/* as it was given */
+	uint32_t imo_count;
+	uint32_t imo_ifindex;	 /* IP_MULTICAST_IF */
+	union inaddr imo_ifaddr; /* as it was given */
 };
 
 enum mcast_op {
@@ -58,7 +58,7 @@ mcast_find(const struct inpcb *inp, const union inaddr *group, uint32_t ifindex)
 	if (inp->inp_moptions == NULL) {
 		return NULL;
 	}
-	LIST_FOREACH(im, &inp->inp_moptions->imo_members, im_link) {
+	LIST_FOREACH (im, &inp->inp_moptions->imo_members, im_link) {
 		if (in_eq(&im->im_group, group) &&
 		    (ifindex == 0 || im->im_ifindex == ifindex)) {
 			return im;
@@ -93,8 +93,7 @@ ip_mcast_wanted(const struct inpcb *inp, const struct ifnet *ifp,
 static void
 mcast_free(struct inpcb *inp, struct in_member *im)
 {
-	struct ifnet *ifp =
-	    if_byindex(inp->inp_info->ipi_stack, im->im_ifindex);
+	struct ifnet *ifp = if_byindex(inp->inp_info->ipi_stack, im->im_ifindex);
 
 	if (ifp != NULL) {
 		if_delmulti(ifp, &im->im_group);
@@ -261,8 +260,7 @@ mcast_request(struct inpcb *inp, enum mcast_op op, const union inaddr *group,
 	if (!in_ismulticast(group)) {
 		return EINVAL;
 	}
-	if (op == MC_LEAVE && index == 0 &&
-	    (addr == NULL || in_isany(addr))) {
+	if (op == MC_LEAVE && index == 0 && (addr == NULL || in_isany(addr))) {
 		im = mcast_find(inp, group, 0);
 		if (im == NULL) {
 			return EADDRNOTAVAIL;
@@ -305,8 +303,8 @@ mcast_member4(struct inpcb *inp, const struct sockopt *sopt)
 {
 	struct ip_mreqn mreq = { 0 };
 	union inaddr group, addr;
-	int error = sooptcopyin(sopt, &mreq, sizeof(mreq),
-	    sizeof(struct ip_mreq));
+	int error =
+	    sooptcopyin(sopt, &mreq, sizeof(mreq), sizeof(struct ip_mreq));
 
 	if (error != 0) {
 		return error;
@@ -330,8 +328,8 @@ mcast_source4(struct inpcb *inp, const struct sockopt *sopt)
 	group = in_map4(mreq.imr_multiaddr.s_addr);
 	addr = in_map4(mreq.imr_interface.s_addr);
 	src = in_map4(mreq.imr_sourceaddr.s_addr);
-	return mcast_request(inp, mcast_opof(sopt->sopt_name), &group, 0,
-	    &addr, &src);
+	return mcast_request(inp, mcast_opof(sopt->sopt_name), &group, 0, &addr,
+	    &src);
 }
 
 static int
@@ -378,13 +376,13 @@ mcast_group(struct inpcb *inp, const struct sockopt *sopt)
 		}
 	}
 	if (error == 0) {
-		error = in_sockaddr_get(AF_INET6,
-		    (struct sockaddr *)&gsr.gsr_group, sizeof(gsr.gsr_group),
-		    &group, &port, NULL);
+		error =
+		    in_sockaddr_get(AF_INET6, (struct sockaddr *)&gsr.gsr_group,
+			sizeof(gsr.gsr_group), &group, &port, NULL);
 	}
-	return error != 0 ? error :
-			    mcast_request(inp, op, &group, gsr.gsr_interface,
-				NULL, &src);
+	return error != 0 ?
+	    error :
+	    mcast_request(inp, op, &group, gsr.gsr_interface, NULL, &src);
 }
 
 /* IP_MULTICAST_IF by address, mreq or mreqn; IPV6_MULTICAST_IF by index. */
@@ -426,8 +424,7 @@ mcast_setif(struct inpcb *inp, const struct sockopt *sopt)
 		index = ifa->ifa_ifp->if_index;
 	}
 	if (index != 0 && if_byindex(s, index) == NULL) {
-		return sopt->sopt_level == IPPROTO_IPV6 ? ENODEV :
-							  EADDRNOTAVAIL;
+		return sopt->sopt_level == IPPROTO_IPV6 ? ENODEV : EADDRNOTAVAIL;
 	}
 	imo->imo_ifindex = index;
 	imo->imo_ifaddr = addr;

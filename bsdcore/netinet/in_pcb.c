@@ -26,8 +26,8 @@ mulfold(uint64_t a, uint64_t b)
 }
 
 static inline uint32_t
-pcb_hash(const struct inpcbinfo *ipi, const union inaddr *faddr,
-    uint16_t fport, const union inaddr *laddr, uint16_t lport)
+pcb_hash(const struct inpcbinfo *ipi, const union inaddr *faddr, uint16_t fport,
+    const union inaddr *laddr, uint16_t lport)
 {
 	const uint64_t *k = ipi->ipi_secret;
 	uint64_t h = mulfold(faddr->ia_q[1] ^ k[0], laddr->ia_q[1] ^ k[1]);
@@ -40,6 +40,16 @@ static inline uint32_t
 pcb_options(const struct inpcb *inp)
 {
 	return inp->inp_socket->so_options;
+}
+
+/* The unspecified address of the socket's family. */
+static union inaddr
+pcb_any(const struct inpcb *inp)
+{
+	union inaddr any6 = { .ia_b = { 0 } };
+
+	return inp->inp_socket->so_family == AF_INET ? in_map4(INADDR_ANY) :
+						       any6;
 }
 
 struct inpcbinfo *
@@ -83,18 +93,14 @@ int
 in_pcballoc(struct socket *so, struct inpcbinfo *ipi, struct inpcb **out)
 {
 	struct inpcb *inp = calloc(1, sizeof(*inp));
-	union inaddr any = { .ia_b = { 0 } };
 
 	if (inp == NULL) {
 		return ENOBUFS;
 	}
-	if (so->so_family == AF_INET) {
-		any = in_map4(INADDR_ANY);
-	}
 	inp->inp_info = ipi;
 	inp->inp_socket = so;
-	inp->inp_laddr = any;
-	inp->inp_faddr = any;
+	inp->inp_laddr = pcb_any(inp);
+	inp->inp_faddr = inp->inp_laddr;
 	inp->inp_flags = INP_MLOOP | INP_MCASTALL;
 	inp->inp_ttl = (uint8_t)ipi->ipi_stack->s_ip->ips_ttl;
 	inp->inp_mttl = 1;
@@ -114,7 +120,7 @@ in_pcbport(const struct inpcbinfo *ipi, uint16_t port)
 {
 	struct inpport *pp;
 
-	LIST_FOREACH(pp, &ipi->ipi_porthash[port % IN_NPORTHASH], pp_link) {
+	LIST_FOREACH (pp, &ipi->ipi_porthash[port % IN_NPORTHASH], pp_link) {
 		if (pp->pp_port == port) {
 			return pp;
 		}
@@ -137,8 +143,8 @@ port_enter(struct inpcb *inp, uint16_t port, bool shared)
 		if (ipi->ipi_netns != NULL &&
 		    ipi->ipi_netns->reserve(ipi->ipi_netns_arg,
 			ipi->ipi_ipproto, &inp->inp_laddr, port,
-			!(pcb_options(inp) &
-			    (SOO_REUSEADDR | SOO_REUSEPORT))) != 0) {
+			!(pcb_options(inp) & (SOO_REUSEADDR | SOO_REUSEPORT))) !=
+			0) {
 			free(pp);
 			return EADDRINUSE;
 		}
@@ -189,7 +195,7 @@ hash_grow(struct inpcbinfo *ipi)
 	struct inpcbhead *v = calloc(n, sizeof(*v));
 
 	if (v == NULL) {
-		return;		/* longer chains, nothing worse */
+		return; /* longer chains, nothing worse */
 	}
 	for (uint32_t i = 0; i <= ipi->ipi_mask; i++) {
 		struct inpcb *inp;
@@ -247,7 +253,7 @@ hash_find(const struct inpcbinfo *ipi, const union inaddr *faddr,
 	uint32_t h = pcb_hash(ipi, faddr, fport, laddr, lport);
 	struct inpcb *inp;
 
-	LIST_FOREACH(inp, &ipi->ipi_hash[h & ipi->ipi_mask], inp_hash) {
+	LIST_FOREACH (inp, &ipi->ipi_hash[h & ipi->ipi_mask], inp_hash) {
 		if (inp->inp_fport == fport && inp->inp_lport == lport &&
 		    in_eq(&inp->inp_faddr, faddr) &&
 		    in_eq(&inp->inp_laddr, laddr)) {
@@ -270,8 +276,7 @@ bind_overlap(const struct inpcb *a, const struct inpcb *b)
 		    in_isany(&a->inp_laddr) || in_isany(&b->inp_laddr);
 	}
 	if (a4) {
-		return in_isany(&b->inp_laddr) &&
-		    !(b->inp_flags & INP_V6ONLY);
+		return in_isany(&b->inp_laddr) && !(b->inp_flags & INP_V6ONLY);
 	}
 	return in_isany(&a->inp_laddr) && !(a->inp_flags & INP_V6ONLY);
 }
@@ -316,12 +321,12 @@ port_conflict(const struct inpcb *inp, uint16_t port)
 	if (pp == NULL) {
 		return false;
 	}
-	LIST_FOREACH(other, &pp->pp_bound, inp_porthash) {
+	LIST_FOREACH (other, &pp->pp_bound, inp_porthash) {
 		if (bind_conflict(inp, other)) {
 			return true;
 		}
 	}
-	LIST_FOREACH(other, &pp->pp_conn, inp_porthash) {
+	LIST_FOREACH (other, &pp->pp_conn, inp_porthash) {
 		if (bind_conflict(inp, other)) {
 			return true;
 		}
@@ -343,8 +348,9 @@ port_free(const struct inpcb *inp, uint16_t port, bool connecting)
 	if (!connecting || ipi->ipi_ipproto != IPPROTO_TCP) {
 		return !port_conflict(inp, port);
 	}
-	return pp->pp_shared && hash_find(ipi, &inp->inp_faddr,
-	    inp->inp_fport, &inp->inp_laddr, port) == NULL;
+	return pp->pp_shared &&
+	    hash_find(ipi, &inp->inp_faddr, inp->inp_fport, &inp->inp_laddr,
+		port) == NULL;
 }
 
 /* A random free port: RFC 6056 3.3.1, algorithm 1. Ports nobody has come
@@ -383,6 +389,25 @@ port_choose(const struct inpcb *inp, bool connecting)
 	return 0;
 }
 
+/* For many: a group, or a broadcast of any interface. */
+static bool
+bind_ismany(const struct stack *s, const union inaddr *a)
+{
+	const struct ifnet *ifp;
+
+	if (in_ismulticast(a) || in_isbroadcast4(a)) {
+		return true;
+	}
+	if (in_is4(a)) {
+		TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
+			if (in_broadcast(ifp, a)) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
 /* Is it an address a socket may be bound to? */
 static int
 bind_checkaddr(const struct inpcb *inp, const union inaddr *a, uint32_t scope)
@@ -396,22 +421,11 @@ bind_checkaddr(const struct inpcb *inp, const union inaddr *a, uint32_t scope)
 	if (in_islinklocal6(a) && scope == 0 && so->so_boundif == 0) {
 		return EINVAL;
 	}
-	if (in_isany(a) || in_ismulticast(a) || in_isbroadcast4(a) ||
-	    (in_is4(a) && in_isloopback(a)) ||
-	    (so->so_options & SOO_ANYIP) || (inp->inp_flags & INP_FREEBIND) ||
-	    ifa_ifwithaddr(so->so_stack, a) != NULL) {
+	if (in_isany(a) || ifa_ifwithaddr(so->so_stack, a) != NULL ||
+	    (so->so_options & SOO_ANYIP) || (inp->inp_flags & INP_FREEBIND)) {
 		return 0;
 	}
-	if (in_is4(a)) {
-		const struct ifnet *ifp;
-
-		TAILQ_FOREACH(ifp, &so->so_stack->s_if->ifs_list, if_link) {
-			if (in_broadcast(ifp, a)) {
-				return 0;
-			}
-		}
-	}
-	return EADDRNOTAVAIL;
+	return bind_ismany(so->so_stack, a) ? 0 : EADDRNOTAVAIL;
 }
 
 int
@@ -437,6 +451,11 @@ in_pcbbind(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 		}
 	}
 	inp->inp_laddr = addr;
+	if (port == 0 && sa != NULL && (inp->inp_flags & INP_NOPORT)) {
+		/* connect() will choose one, which may be shared. */
+		inp->inp_flags |= in_isany(&addr) ? 0 : INP_BOUNDADDR;
+		return 0;
+	}
 	if (port == 0 && sa != NULL && (so->so_options & SOO_ANYIP) &&
 	    in_isany(&addr)) {
 		inp->inp_flags |= INP_ANYIP;
@@ -458,6 +477,9 @@ in_pcbbind(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 	}
 	if (sa != NULL && !in_isany(&addr)) {
 		inp->inp_flags |= INP_BOUNDADDR;
+		if (bind_ismany(so->so_stack, &addr)) {
+			inp->inp_flags |= INP_BOUNDMANY;
+		}
 	}
 	if (sa != NULL) {
 		/* Even port 0 was the user's wish to have one and keep it. */
@@ -475,7 +497,7 @@ in_pcblisten(struct inpcb *inp)
 	if (!inp->inp_inporthash) {
 		return in_pcbbind(inp, NULL, 0);
 	}
-	LIST_FOREACH(other, &inp->inp_port->pp_bound, inp_porthash) {
+	LIST_FOREACH (other, &inp->inp_port->pp_bound, inp_porthash) {
 		if ((pcb_options(other) & SOO_ACCEPTCONN) &&
 		    bind_conflict(inp, other)) {
 			return EADDRINUSE;
@@ -573,7 +595,7 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 		return error;
 	}
 	if (fport == 0 && inp->inp_info->ipi_ipproto == IPPROTO_TCP) {
-		return ECONNREFUSED;	/* nobody can listen there */
+		return ECONNREFUSED; /* nobody can listen there */
 	}
 	if (in_isany(&old)) {
 		inp->inp_laddr = laddr;
@@ -582,24 +604,22 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 	inp->inp_fport = fport;
 	if (!inp->inp_inporthash) {
 		lport = port_choose(inp, true);
-		error = lport == 0 ? EADDRNOTAVAIL :
-				     port_enter(inp, lport, true);
+		error =
+		    lport == 0 ? EADDRNOTAVAIL : port_enter(inp, lport, true);
 	} else if (inp->inp_info->ipi_ipproto == IPPROTO_TCP &&
 	    hash_find(inp->inp_info, &faddr, fport, &inp->inp_laddr, lport) !=
 		NULL) {
 		error = EADDRNOTAVAIL;
 	}
 	if (error != 0) {
-		union inaddr none = { .ia_b = { 0 } };
-
 		inp->inp_laddr = old;
-		inp->inp_faddr = in_is4(&old) ? in_map4(INADDR_ANY) : none;
+		inp->inp_faddr = pcb_any(inp);
 		inp->inp_fport = 0;
 		return error;
 	}
 	if (!in_islinklocal6(&old)) {
-		inp->inp_scope = in_islinklocal6(&faddr) ? ifp->if_index :
-							   inp->inp_scope;
+		inp->inp_scope =
+		    in_islinklocal6(&faddr) ? ifp->if_index : inp->inp_scope;
 	}
 	hash_enter(inp);
 	return 0;
@@ -608,19 +628,16 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 void
 in_pcbdisconnect(struct inpcb *inp)
 {
-	union inaddr any = { .ia_b = { 0 } };
-
-	if (inp->inp_socket->so_family == AF_INET) {
-		any = in_map4(INADDR_ANY);
-	}
 	hash_leave(inp);
-	inp->inp_faddr = any;
+	inp->inp_faddr = pcb_any(inp);
 	inp->inp_fport = 0;
 	inp->inp_flowid = 0;
 	if (!(inp->inp_flags & INP_BOUNDADDR)) {
-		inp->inp_laddr = any;
+		inp->inp_laddr = pcb_any(inp);
 	}
-	if (!(inp->inp_flags & INP_BOUNDPORT)) {
+	/* A datagram socket that connects anew keeps its port. */
+	if (!(inp->inp_flags & INP_BOUNDPORT) &&
+	    inp->inp_info->ipi_ipproto == IPPROTO_TCP) {
 		port_leave(inp);
 	}
 	route_release(inp->inp_info->ipi_stack, &inp->inp_route);
@@ -686,9 +703,8 @@ in_pcbscore(const struct inpcb *inp, const union inaddr *laddr,
 	}
 	if (in_is4(&inp->inp_laddr) != in_is4(laddr)) {
 		/* :: takes IPv4 in unless told not to; never the reverse */
-		return in_is4(laddr) && !(inp->inp_flags & INP_V6ONLY) ?
-		    score :
-		    0;
+		return in_is4(laddr) && !(inp->inp_flags & INP_V6ONLY) ? score :
+									 0;
 	}
 	return score + 1;
 }
@@ -709,7 +725,7 @@ port_lookup(const struct inpcbinfo *ipi, uint16_t port,
 	if (pp == NULL) {
 		return NULL;
 	}
-	LIST_FOREACH(inp, &pp->pp_bound, inp_porthash) {
+	LIST_FOREACH (inp, &pp->pp_bound, inp_porthash) {
 		if ((pcb_options(inp) & need) != need) {
 			continue;
 		}
@@ -727,7 +743,7 @@ port_lookup(const struct inpcbinfo *ipi, uint16_t port,
 		return best;
 	}
 	pick = pcb_hash(ipi, faddr, fport, laddr, lport) % equals;
-	LIST_FOREACH(inp, &pp->pp_bound, inp_porthash) {
+	LIST_FOREACH (inp, &pp->pp_bound, inp_porthash) {
 		if ((pcb_options(inp) & (need | SOO_REUSEPORT)) ==
 			(need | SOO_REUSEPORT) &&
 		    in_pcbscore(inp, laddr, ifp) == bestscore && pick-- == 0) {
@@ -746,8 +762,8 @@ in_pcblookup(struct inpcbinfo *ipi, const union inaddr *faddr, uint16_t fport,
 
 	if (ipi->ipi_nconn > 0) {
 		inp = hash_find(ipi, faddr, fport, laddr, lport);
-		if (inp != NULL && (ifp == NULL ||
-			inp->inp_socket->so_boundif == 0 ||
+		if (inp != NULL &&
+		    (ifp == NULL || inp->inp_socket->so_boundif == 0 ||
 			inp->inp_socket->so_boundif == ifp->if_index)) {
 			return inp;
 		}
@@ -756,7 +772,7 @@ in_pcblookup(struct inpcbinfo *ipi, const union inaddr *faddr, uint16_t fport,
 		return NULL;
 	}
 	inp = port_lookup(ipi, lport, faddr, fport, laddr, lport, ifp);
-	if (inp == NULL && lport != 0) {	/* INP_ANYIP */
+	if (inp == NULL && lport != 0) { /* INP_ANYIP */
 		inp = port_lookup(ipi, 0, faddr, fport, laddr, lport, ifp);
 	}
 	return inp;

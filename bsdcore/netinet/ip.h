@@ -6,22 +6,22 @@
 
 #include "bsdcore/sys/systm.h"
 
-struct ip {			/* fields in network order, any alignment */
-	uint8_t		ip_vhl;		/* version << 4 | header length / 4 */
-	uint8_t		ip_tos;
-	uint16_t	ip_len;
-	uint16_t	ip_id;
-	uint16_t	ip_off;		/* IP_RF, IP_DF, IP_MF, offset / 8 */
-	uint8_t		ip_ttl;
-	uint8_t		ip_p;
-	uint16_t	ip_sum;
-	uint32_t	ip_src, ip_dst;
+struct ip {		/* fields in network order, any alignment */
+	uint8_t ip_vhl; /* version << 4 | header length / 4 */
+	uint8_t ip_tos;
+	uint16_t ip_len;
+	uint16_t ip_id;
+	uint16_t ip_off; /* IP_RF, IP_DF, IP_MF, offset / 8 */
+	uint8_t ip_ttl;
+	uint8_t ip_p;
+	uint16_t ip_sum;
+	uint32_t ip_src, ip_dst;
 } __attribute__((packed));
 CTASSERT(sizeof(struct ip) == 20);
 
 #define IP_HDRLEN ((uint32_t)sizeof(struct ip))
 #define IP_MAXPACKET 65535u
-#define IP_MINMTU 68u		/* every link carries this much (RFC 791 3.2) */
+#define IP_MINMTU 68u /* every link carries this much (RFC 791 3.2) */
 
 #define IP_RF 0x8000
 #define IP_DF 0x4000
@@ -36,7 +36,7 @@ CTASSERT(sizeof(struct ip) == 20);
 #define IPOPT_LSRR 131
 #define IPOPT_SSRR 137
 #define IPOPT_RA 148
-#define IPOPT_COPIED(o) ((o) & 0x80)	/* goes into every fragment */
+#define IPOPT_COPIED(o) ((o) & 0x80) /* goes into every fragment */
 #define IP_MAXOPTLEN 40u
 
 static inline uint32_t

@@ -18,8 +18,8 @@
 
 /* Options that are a bit of inp_flags. */
 struct flagopt {
-	int		 fo_name;
-	uint32_t	 fo_bit;
+	int fo_name;
+	uint32_t fo_bit;
 };
 
 static const struct flagopt ip_flagopts[] = {
@@ -33,6 +33,7 @@ static const struct flagopt ip_flagopts[] = {
 	{ IP_RECVORIGDSTADDR, INP_RECVORIGDST },
 	{ IP_MULTICAST_LOOP, INP_MLOOP },
 	{ IP_MULTICAST_ALL, INP_MCASTALL },
+	{ IP_BIND_ADDRESS_NO_PORT, INP_NOPORT },
 };
 
 static const struct flagopt ip6_flagopts[] = {
@@ -42,6 +43,7 @@ static const struct flagopt ip6_flagopts[] = {
 	{ IPV6_RECVRTHDR, INP_RECVRTHDR6 },
 	{ IPV6_RECVHOPOPTS, INP_RECVHOPOPTS6 },
 	{ IPV6_RECVDSTOPTS, INP_RECVDSTOPTS6 },
+	{ IPV6_RECVPATHMTU, INP_RECVPATHMTU6 },
 	{ IPV6_RECVERR, INP_RECVERR },
 	{ IPV6_MULTICAST_LOOP, INP_MLOOP },
 	{ IPV6_DONTFRAG, INP_DONTFRAG6 },
@@ -148,7 +150,7 @@ opt_setoptions(struct inpcb *inp, const struct sockopt *sopt)
 	struct mbuf *m = NULL;
 	size_t n = sopt->sopt_valsize;
 
-	if (n > IP_MAXOPTLEN) {
+	if (n > IP_MAXOPTLEN || (n > 0 && sopt->sopt_val == NULL)) {
 		return EINVAL;
 	}
 	if (n > 0) {
@@ -247,10 +249,20 @@ ip_getint(struct inpcb *inp, int name, int *val)
 		return opt_getmtu(inp, val);
 	case IP_HDRINCL:
 		*val = (inp->inp_flags & INP_HDRINCL) != 0;
-		return inp->inp_socket->so_type == SOCK_RAW ? 0 : ENOPROTOOPT;
+		return 0;
 	default:
 		return ENOPROTOOPT;
 	}
+}
+
+/* Extension headers to send (RFC 3542 6 to 9): none can be set. */
+static bool
+opt_isexthdr(const struct sockopt *sopt)
+{
+	return sopt->sopt_level == IPPROTO_IPV6 &&
+	    (sopt->sopt_name == IPV6_HOPOPTS || sopt->sopt_name == IPV6_RTHDR ||
+		sopt->sopt_name == IPV6_RTHDRDSTOPTS ||
+		sopt->sopt_name == IPV6_DSTOPTS);
 }
 
 static int
@@ -344,6 +356,9 @@ ip_optset(struct inpcb *inp, struct sockopt *sopt)
 	if (sopt->sopt_level == IPPROTO_IP && sopt->sopt_name == IP_OPTIONS) {
 		return opt_setoptions(inp, sopt);
 	}
+	if (opt_isexthdr(sopt)) {
+		return sopt->sopt_valsize == 0 ? 0 : EINVAL;
+	}
 	error = opt_getint(sopt, &val);
 	if (error != 0) {
 		return error;
@@ -367,6 +382,10 @@ ip_optget(struct inpcb *inp, struct sockopt *sopt)
 	if (sopt->sopt_level == IPPROTO_IP && sopt->sopt_name == IP_OPTIONS) {
 		return opt_getoptions(inp, sopt);
 	}
+	if (opt_isexthdr(sopt)) {
+		sopt->sopt_valsize = 0;
+		return 0;
+	}
 	if (bit != 0) {
 		val = (inp->inp_flags & bit) != 0;
 	} else {
@@ -384,7 +403,7 @@ ip_ctloutput(struct socket *so, struct sockopt *sopt)
 	int error;
 
 	if (sopt->sopt_level == SOL_SOCKET) {
-		return 0;	/* told for information */
+		return 0; /* told for information */
 	}
 	if (sopt->sopt_level != IPPROTO_IP &&
 	    (sopt->sopt_level != IPPROTO_IPV6 || so->so_family != AF_INET6)) {
@@ -404,8 +423,8 @@ ip_ctloutput(struct socket *so, struct sockopt *sopt)
 /* ---- control messages up ---- */
 
 struct cmsgs {
-	struct mbuf	*cs_head, **cs_tail;
-	struct mbpool	*cs_pool;
+	struct mbuf *cs_head, **cs_tail;
+	struct mbpool *cs_pool;
 };
 
 static void
@@ -430,8 +449,8 @@ ip_savepktinfo(struct cmsgs *cs, const struct mbuf *m, const union inaddr *dst)
 	if (m->m_flags & (M_BCAST | M_MCAST)) {
 		const struct ifaddr *ifa = ifa_forsource(ifp, dst);
 
-		pi.ipi_spec_dst.s_addr = ifa != NULL ? ifa->ifa_addr.ia_w[3] :
-						       INADDR_ANY;
+		pi.ipi_spec_dst.s_addr =
+		    ifa != NULL ? ifa->ifa_addr.ia_w[3] : INADDR_ANY;
 	}
 	cmsgs_add(cs, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
 }
@@ -476,8 +495,7 @@ ip_save4(struct cmsgs *cs, const struct inpcb *inp, const struct mbuf *m)
 		cmsgs_add(cs, IPPROTO_IP, IP_TOS, &ip->ip_tos, 1);
 	}
 	if ((inp->inp_flags & INP_RECVOPTS) && hlen > IP_HDRLEN) {
-		cmsgs_add(cs, IPPROTO_IP, IP_RECVOPTS, ip + 1,
-		    hlen - IP_HDRLEN);
+		cmsgs_add(cs, IPPROTO_IP, IP_RECVOPTS, ip + 1, hlen - IP_HDRLEN);
 	}
 	if (inp->inp_flags & INP_RECVORIGDST) {
 		ip_saveorigdst(cs, m, AF_INET, &dst, hlen);
@@ -507,9 +525,11 @@ ip_save6(struct cmsgs *cs, const struct inpcb *inp, const struct mbuf *m)
 	}
 }
 
-#define INP_CONTROL (INP_PKTINFO | INP_RECVTTL | INP_RECVTOS | INP_RECVOPTS | \
-    INP_RECVORIGDST | INP_RECVPKTINFO6 | INP_RECVHOPS6 | INP_RECVTCLASS6 |  \
-    INP_RECVRTHDR6 | INP_RECVHOPOPTS6 | INP_RECVDSTOPTS6)
+#define INP_CONTROL                                                            \
+	(INP_PKTINFO | INP_RECVTTL | INP_RECVTOS | INP_RECVOPTS |              \
+	    INP_RECVORIGDST | INP_RECVPKTINFO6 | INP_RECVHOPS6 |               \
+	    INP_RECVTCLASS6 | INP_RECVRTHDR6 | INP_RECVHOPOPTS6 |              \
+	    INP_RECVDSTOPTS6)
 
 struct mbuf *
 ip_savecontrol(struct inpcb *inp, const struct mbuf *m)
@@ -668,8 +688,8 @@ ip_getcontrol(const struct inpcb *inp, const struct mbuf *control,
 /* ---- from a pcb to ip_output ---- */
 
 int
-ip_pcbdest(const struct inpcb *inp, const struct sockaddr *to,
-    socklen_t tolen, union inaddr *dst, uint16_t *port, uint32_t *scope)
+ip_pcbdest(const struct inpcb *inp, const struct sockaddr *to, socklen_t tolen,
+    union inaddr *dst, uint16_t *port, uint32_t *scope)
 {
 	int error;
 
@@ -687,7 +707,7 @@ ip_pcbdest(const struct inpcb *inp, const struct sockaddr *to,
 	if (error != 0) {
 		return error;
 	}
-	if (in_isany(dst)) {	/* this host */
+	if (in_isany(dst)) { /* this host */
 		union inaddr lo6 = { .ia_b = { [15] = 1 } };
 
 		*dst = in_is4(dst) ? in_map4(htonl(INADDR_LOOPBACK)) : lo6;
@@ -732,9 +752,8 @@ ip_pcbsource(struct inpcb *inp, const union inaddr *dst, uint32_t scope,
 }
 
 void
-ip_pcbargs(struct inpcb *inp, const union inaddr *src,
-    const union inaddr *dst, const struct ip_sendopts *is,
-    struct ip_outargs *ioa)
+ip_pcbargs(struct inpcb *inp, const union inaddr *src, const union inaddr *dst,
+    const struct ip_sendopts *is, struct ip_outargs *ioa)
 {
 	const struct socket *so = inp->inp_socket;
 	bool v4 = in_is4(dst), mcast = in_ismulticast(dst);
@@ -761,10 +780,10 @@ ip_pcbargs(struct inpcb *inp, const union inaddr *src,
 		ioa->ioa_scope = ip_mcast_scope(inp);
 	}
 	ioa->ioa_flags = flags;
-	ioa->ioa_ttl = is->is_ttl >= 0	    ? (uint8_t)is->is_ttl :
-	    mcast			    ? inp->inp_mttl :
-	    v4 || inp->inp_hops6 < 0 ? inp->inp_ttl :
-				       (uint8_t)inp->inp_hops6;
+	ioa->ioa_ttl = is->is_ttl >= 0 ? (uint8_t)is->is_ttl :
+	    mcast		       ? inp->inp_mttl :
+	    v4 || inp->inp_hops6 < 0   ? inp->inp_ttl :
+					 (uint8_t)inp->inp_hops6;
 	ioa->ioa_tos = is->is_tos >= 0 ? (uint8_t)is->is_tos :
 	    v4			       ? inp->inp_tos :
 					 inp->inp_tclass6;

@@ -42,8 +42,7 @@ forward_offload(struct mbuf *m, const union inaddr *src,
 		m->m_pkthdr.tso_segsz = 0;
 		return true;
 	}
-	if (!(m->m_pkthdr.csum_flags & CSUM_DATA_VALID) ||
-	    len < stuff + 2u) {
+	if (!(m->m_pkthdr.csum_flags & CSUM_DATA_VALID) || len < stuff + 2u) {
 		m->m_pkthdr.csum_flags = 0;
 		m->m_pkthdr.tso_segsz = 0;
 		return true;
@@ -53,8 +52,8 @@ forward_offload(struct mbuf *m, const union inaddr *src,
 	m->m_pkthdr.csum_stuff = stuff;
 	if (m->m_pkthdr.tso_segsz != 0) {
 		m->m_pkthdr.csum_flags |= CSUM_TSO;
-		m->m_pkthdr.gso_type = proto == IPPROTO_TCP ? PKT_GSO_TCPV4 :
-							      PKT_GSO_UDP_L4;
+		m->m_pkthdr.gso_type =
+		    proto == IPPROTO_TCP ? PKT_GSO_TCPV4 : PKT_GSO_UDP_L4;
 	}
 	sum = in_pseudo(src, dst, proto, len);
 	return m_copyback(m, hlen + stuff, sizeof(sum), &sum) == 0;
@@ -80,8 +79,7 @@ forward_wirelen(const struct mbuf *m, uint8_t proto, uint32_t hlen)
 /* The sender could have sent it to the next hop itself (RFC 1812 5.2.7.2). */
 static void
 forward_redirect(struct stack *s, const struct mbuf *m,
-    const struct rtentry *rt, const union inaddr *src,
-    const union inaddr *gw)
+    const struct rtentry *rt, const union inaddr *src, const union inaddr *gw)
 {
 	const struct rtentry *back;
 	struct mbuf *copy;
@@ -137,8 +135,8 @@ ip_forward(struct stack *s, struct mbuf *m)
 	}
 	forward_redirect(s, m, rt, &src, gw);
 	m = m_makewritable(m, 0, hlen);
-	if (m == NULL || !forward_offload(m, &src, &dst,
-			     mtod(m, struct ip *)->ip_p, hlen)) {
+	if (m == NULL ||
+	    !forward_offload(m, &src, &dst, mtod(m, struct ip *)->ip_p, hlen)) {
 		st->ips_nomem++;
 		m_freem(m);
 		return;

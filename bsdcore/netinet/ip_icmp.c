@@ -72,8 +72,8 @@ icmp_init(struct stack *s)
 	}
 	error = sysctl_register(s, icmp_tunables, nitems(icmp_tunables), ic);
 	if (error == 0) {
-		error = stat_register(s, icmp_counters, nitems(icmp_counters),
-		    ic);
+		error =
+		    stat_register(s, icmp_counters, nitems(icmp_counters), ic);
 	}
 	return error;
 }
@@ -89,8 +89,7 @@ icmp_fini(struct stack *s)
 }
 
 bool
-ratelimit_take(struct ratelimit *rl, uint64_t now, uint64_t rate,
-    uint64_t burst)
+ratelimit_take(struct ratelimit *rl, uint64_t now, uint64_t rate, uint64_t burst)
 {
 	uint64_t one, full;
 
@@ -174,8 +173,8 @@ icmp_quote(struct stack *s, const struct mbuf *m, int type, int code,
     uint32_t param)
 {
 	uint32_t hlen = ip_hlen(mtod(m, const struct ip *));
-	uint32_t n = u32min(m->m_pkthdr.len,
-	    hlen + (uint32_t)s->s_icmp->ic_quotelen);
+	uint32_t n =
+	    u32min(m->m_pkthdr.len, hlen + (uint32_t)s->s_icmp->ic_quotelen);
 	struct mbuf *e;
 	struct icmp icp = { .icmp_type = (uint8_t)type,
 		.icmp_code = (uint8_t)code };
@@ -285,8 +284,8 @@ icmp_reflect(struct stack *s, struct mbuf *m, int off)
 	icp->icmp_type = ICMP_ECHOREPLY;
 	m->m_pkthdr.csum_flags = 0;
 	m->m_pkthdr.tso_segsz = 0;
-	m->m_flags &= (uint16_t)~(M_BCAST | M_MCAST | M_LOOP | M_FRAG |
-	    M_PROMISC);
+	m->m_flags &=
+	    (uint16_t)~(M_BCAST | M_MCAST | M_LOOP | M_FRAG | M_PROMISC);
 	icmp_fillsum(m);
 	icmp_send(s, m, &dst, &src, tos, 0);
 }
@@ -391,10 +390,10 @@ icmp_plateau(uint32_t len)
 
 /* What the quoted header says of the packet that went wrong. */
 struct quote {
-	struct ip	 q_ip;
-	union inaddr	 q_src, q_dst;
-	uint8_t		 q_th[64];	/* transport header, as much as there is */
-	uint32_t	 q_thlen;
+	struct ip q_ip;
+	union inaddr q_src, q_dst;
+	uint8_t q_th[64]; /* transport header, as much as there is */
+	uint32_t q_thlen;
 };
 
 /* Read the quoted packet behind `off` bytes of m; false: no use. */
@@ -411,8 +410,7 @@ icmp_readquote(struct stack *s, const struct mbuf *m, uint32_t off,
 	}
 	m_copydata(m, off, IP_HDRLEN, &q->q_ip);
 	hlen = ip_hlen(&q->q_ip);
-	if ((q->q_ip.ip_vhl >> 4) != 4 || hlen < IP_HDRLEN ||
-	    left < hlen + 8 ||
+	if ((q->q_ip.ip_vhl >> 4) != 4 || hlen < IP_HDRLEN || left < hlen + 8 ||
 	    (q->q_ip.ip_off & htons(IP_OFFMASK)) != 0) {
 		st->ics_badquote++;
 		return false;
@@ -524,7 +522,7 @@ icmp_input(struct stack *s, struct mbuf *m, int off)
 	case ICMP_REDIRECT:
 		icmp_redirect(s, m, (uint32_t)off, &icp);
 		break;
-	case ICMP_SOURCEQUENCH:		/* RFC 6633 */
+	case ICMP_SOURCEQUENCH: /* RFC 6633 */
 		st->ics_quench++;
 		break;
 	default:

@@ -9,11 +9,11 @@
 #include "bsdcore/sys/protosw.h"
 #include "bsdcore/sys/systm.h"
 
-struct icmp {			/* the eight octets every message starts with */
-	uint8_t		icmp_type, icmp_code;
-	uint16_t	icmp_cksum;
-	uint16_t	icmp_id;	/* echo; unused in errors */
-	uint16_t	icmp_seq;	/* echo; next-hop MTU of "fragmentation needed" */
+struct icmp { /* the eight octets every message starts with */
+	uint8_t icmp_type, icmp_code;
+	uint16_t icmp_cksum;
+	uint16_t icmp_id;  /* echo; unused in errors */
+	uint16_t icmp_seq; /* echo; next-hop MTU of "fragmentation needed" */
 } __attribute__((packed));
 CTASSERT(sizeof(struct icmp) == 8);
 
@@ -59,31 +59,31 @@ icmp_iserror(uint8_t type)
 
 /* A token bucket: tokens are counted in nanoseconds of the refill. */
 struct ratelimit {
-	uint64_t	 rl_last;	/* when rl_tokens was right */
-	uint64_t	 rl_tokens;	/* ns saved up */
+	uint64_t rl_last;   /* when rl_tokens was right */
+	uint64_t rl_tokens; /* ns saved up */
 };
 /* May one more go out now, at `rate` a second with bursts of `burst`? */
 bool ratelimit_take(struct ratelimit *rl, uint64_t now, uint64_t rate,
     uint64_t burst);
 
 struct icmp_stat {
-	uint64_t	ics_in, ics_out, ics_error, ics_echo, ics_echoreply;
-	uint64_t	ics_tooshort, ics_badsum, ics_badcode, ics_badquote;
-	uint64_t	ics_notours, ics_unknown, ics_bcastecho, ics_quench;
-	uint64_t	ics_limited, ics_nomem, ics_silent, ics_noping;
-	uint64_t	ics_pingfull;
-	uint64_t	ics6_in, ics6_out, ics6_echo, ics6_tooshort, ics6_badsum;
-	uint64_t	ics6_unknown, ics6_badquote, ics6_notours;
+	uint64_t ics_in, ics_out, ics_error, ics_echo, ics_echoreply;
+	uint64_t ics_tooshort, ics_badsum, ics_badcode, ics_badquote;
+	uint64_t ics_notours, ics_unknown, ics_bcastecho, ics_quench;
+	uint64_t ics_limited, ics_nomem, ics_silent, ics_noping;
+	uint64_t ics_pingfull;
+	uint64_t ics6_in, ics6_out, ics6_echo, ics6_tooshort, ics6_badsum;
+	uint64_t ics6_unknown, ics6_badquote, ics6_notours;
 };
 
 struct icmp_state {
-	struct inpcbinfo *ic_ping;	/* SOCK_DGRAM sockets; inp_lport is the id */
+	struct inpcbinfo *ic_ping; /* SOCK_DGRAM sockets; inp_lport is the id */
 	struct ratelimit ic_limit;
-	int64_t		 ic_lim;	/* net.inet.icmp.icmplim */
-	int64_t		 ic_limburst;	/* net.inet.icmp.icmplim_burst */
-	int64_t		 ic_quotelen;	/* net.inet.icmp.quotelen */
-	int64_t		 ic_bcastecho;	/* net.inet.icmp.bmcastecho */
-	int64_t		 ic_dropredirect; /* net.inet.icmp.drop_redirect */
+	int64_t ic_lim;		 /* net.inet.icmp.icmplim */
+	int64_t ic_limburst;	 /* net.inet.icmp.icmplim_burst */
+	int64_t ic_quotelen;	 /* net.inet.icmp.quotelen */
+	int64_t ic_bcastecho;	 /* net.inet.icmp.bmcastecho */
+	int64_t ic_dropredirect; /* net.inet.icmp.drop_redirect */
 	struct icmp_stat ic_stat;
 };
 
@@ -95,8 +95,7 @@ void icmp_fini(struct stack *s);
 int icmp_errno(const struct ctlparam *cp, bool *hard);
 /* An answer to an echo request goes to the ping socket it is for; does not
  * consume m. off: bytes before the ICMP header. */
-void ping_deliver(struct stack *s, const struct mbuf *m, int off,
-    uint16_t id);
+void ping_deliver(struct stack *s, const struct mbuf *m, int off, uint16_t id);
 extern const struct pr_usrreqs ping_usrreqs;
 
 #endif

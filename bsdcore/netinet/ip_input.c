@@ -104,10 +104,12 @@ ip_init(struct stack *s)
 	s->s_ip = ips;
 	ip_reass_init(s);
 	error = callout_reserve(s, 1);
-	if (error == 0) {
-		error = sysctl_register(s, ip_tunables, nitems(ip_tunables),
-		    ips);
+	if (error != 0) {
+		s->s_ip = NULL;
+		free(ips);
+		return error;
 	}
+	error = sysctl_register(s, ip_tunables, nitems(ip_tunables), ips);
 	if (error == 0) {
 		error = stat_register(s, ip_counters, nitems(ip_counters), ips);
 	}
@@ -179,8 +181,7 @@ ip_check(struct stack *s, struct mbuf *m)
 		}
 		ip = mtod(m, const struct ip *);
 	}
-	if (!(m->m_pkthdr.csum_flags & CSUM_IP_VALID) &&
-	    !(m->m_flags & M_LOOP) &&
+	if (!(m->m_pkthdr.csum_flags & CSUM_IP_VALID) && !(m->m_flags & M_LOOP) &&
 	    in_cksum_fold(in_cksum_add(0, ip, hlen, false)) != 0xffff) {
 		ip_drop(m, &st->ips_badsum);
 		return NULL;
@@ -194,7 +195,7 @@ ip_check(struct stack *s, struct mbuf *m)
 		ip_drop(m, &st->ips_tooshort);
 		return NULL;
 	}
-	if (len < m->m_pkthdr.len) {	/* padding of the link */
+	if (len < m->m_pkthdr.len) { /* padding of the link */
 		m_adj(m, -(int32_t)(m->m_pkthdr.len - len));
 	}
 	return m;
@@ -209,7 +210,7 @@ ip_martian(struct stack *s, const struct mbuf *m, const struct ifnet *ifp)
 	uint32_t src = ip->ip_src, dst = ip->ip_dst, h = ntohl(src);
 	union inaddr a;
 
-	if ((h >> 28) >= 14) {	/* multicast, class E, broadcast */
+	if ((h >> 28) >= 14) { /* multicast, class E, broadcast */
 		return true;
 	}
 	if ((ifp->if_flags & IFF_LOOPBACK_) || (m->m_flags & M_LOOP)) {
@@ -218,12 +219,12 @@ ip_martian(struct stack *s, const struct mbuf *m, const struct ifnet *ifp)
 	if ((h >> 24) == 127 || (ntohl(dst) >> 24) == 127) {
 		return true;
 	}
-	if ((h >> 24) == 0) {	/* who has no address yet may broadcast */
+	if ((h >> 24) == 0) { /* who has no address yet may broadcast */
 		return h != 0 || dst != INADDR_BROADCAST;
 	}
 	a = in_map4(src);
 	if (!(ifp->if_flags & IFF_ANYIP_) && ifa_ifwithaddr(s, &a) != NULL) {
-		return true;	/* we did not send that */
+		return true; /* we did not send that */
 	}
 	return (ifp->if_flags & IFF_BROADCAST_) && in_broadcast(ifp, &a);
 }
@@ -247,12 +248,12 @@ ip_whose(struct stack *s, struct mbuf *m, const struct ifnet *ifp)
 		st->ips_mcastnotours++;
 		return IP_DROP;
 	}
-	if (in_isbroadcast4(&dst) || ((ifp->if_flags & IFF_BROADCAST_) &&
-		in_broadcast(ifp, &dst))) {
+	if (in_isbroadcast4(&dst) ||
+	    ((ifp->if_flags & IFF_BROADCAST_) && in_broadcast(ifp, &dst))) {
 		m->m_flags |= M_BCAST;
 		return IP_OURS;
 	}
-	if (linkbcast) {	/* RFC 1122 3.3.6 */
+	if (linkbcast) { /* RFC 1122 3.3.6 */
 		st->ips_linkbcast++;
 		return IP_DROP;
 	}

@@ -45,7 +45,7 @@ ip_onlink(struct stack *s, const union inaddr *dst, uint32_t scope)
 	if (!in_ismulticast(dst) && !in_isbroadcast4(dst)) {
 		return NULL;
 	}
-	TAILQ_FOREACH(ifp, &s->s_if->ifs_list, if_link) {
+	TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
 		if ((ifp->if_flags & (IFF_UP_ | IFF_LOOPBACK_)) == IFF_UP_) {
 			return ifp;
 		}
@@ -63,8 +63,7 @@ ip_route(struct stack *s, struct route *ro, const union inaddr *dst,
 	*rtp = rt;
 	if (rt != NULL) {
 		if (rt->rt_flags & (RTF_REJECT | RTF_BLACKHOLE)) {
-			return rt->rt_flags & RTF_REJECT ? EHOSTUNREACH :
-							   EINVAL;
+			return rt->rt_flags & RTF_REJECT ? EHOSTUNREACH : EINVAL;
 		}
 		*ifp = rt->rt_ifp;
 		return 0;
@@ -215,8 +214,8 @@ ip_fragment(struct stack *s, struct ifnet *ifp, struct mbuf *m,
 		step = len < total - at ? len : total - at;
 		ip->ip_vhl = (uint8_t)(4 << 4 | hlen >> 2);
 		ip->ip_len = htons((uint16_t)(hlen + step));
-		ip->ip_off = htons((uint16_t)(off |
-		    (at + step < total ? IP_MF : more)));
+		ip->ip_off =
+		    htons((uint16_t)(off | (at + step < total ? IP_MF : more)));
 		ip_fillsum(ip);
 		f = frag_make(m, h, hlen, at, step);
 		if (f == NULL) {
@@ -292,7 +291,8 @@ ip_fill(struct stack *s, struct mbuf *m, const struct ip_outargs *ioa,
 	ip->ip_p = ioa->ioa_proto;
 	ip->ip_src = src;
 	ip->ip_dst = ioa->ioa_dst->ia_w[3];
-	if ((ioa->ioa_flags & IPO_DF) || ((ioa->ioa_flags & IPO_PMTU) &&
+	if ((ioa->ioa_flags & IPO_DF) ||
+	    ((ioa->ioa_flags & IPO_PMTU) &&
 		(len <= mtu || (m->m_pkthdr.csum_flags & CSUM_TSO)))) {
 		ip->ip_off = htons(IP_DF);
 		ip->ip_id = 0;
@@ -320,9 +320,8 @@ ip_fillraw(struct stack *s, struct mbuf *m, uint32_t src, int *error)
 		return NULL;
 	}
 	ip = mtod(m, struct ip *);
-	if (ip_hlen(ip) < IP_HDRLEN || ip_hlen(ip) > len ||
-	    len > IP_MAXPACKET || (ip->ip_vhl >> 4) != 4 ||
-	    (m = m_pullup(m, ip_hlen(ip))) == NULL) {
+	if (ip_hlen(ip) < IP_HDRLEN || ip_hlen(ip) > len || len > IP_MAXPACKET ||
+	    (ip->ip_vhl >> 4) != 4 || (m = m_pullup(m, ip_hlen(ip))) == NULL) {
 		*error = len > IP_MAXPACKET ? EMSGSIZE : EINVAL;
 		s->s_ip->ips_stat.ips_hdrinclbad++;
 		m_freem(m);

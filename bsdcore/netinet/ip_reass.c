@@ -15,18 +15,18 @@
 
 struct ipq {
 	TAILQ_ENTRY(ipq) q_hash, q_age;
-	struct ipqhead	*q_chain;
-	uint32_t	 q_src, q_dst;
-	uint16_t	 q_id;
-	uint8_t		 q_p;
-	struct mbuf	*q_frags;	/* payloads by offset, through m_nextpkt */
-	uint32_t	 q_nfrags;
-	uint32_t	 q_mem;		/* bytes of mbufs and storage */
-	uint32_t	 q_have;	/* payload bytes in hand */
-	uint32_t	 q_total;	/* payload bytes of the packet; 0 unknown */
-	uint64_t	 q_expire;
-	uint32_t	 q_hlen;	/* of the first fragment's header; 0 not here */
-	uint8_t		 q_hdr[IP_HDRLEN + IP_MAXOPTLEN];
+	struct ipqhead *q_chain;
+	uint32_t q_src, q_dst;
+	uint16_t q_id;
+	uint8_t q_p;
+	struct mbuf *q_frags; /* payloads by offset, through m_nextpkt */
+	uint32_t q_nfrags;
+	uint32_t q_mem;	  /* bytes of mbufs and storage */
+	uint32_t q_have;  /* payload bytes in hand */
+	uint32_t q_total; /* payload bytes of the packet; 0 unknown */
+	uint64_t q_expire;
+	uint32_t q_hlen; /* of the first fragment's header; 0 not here */
+	uint8_t q_hdr[IP_HDRLEN + IP_MAXOPTLEN];
 };
 
 /* A fragment's place is kept where output keeps csum_start. */
@@ -144,7 +144,7 @@ ipq_find(struct stack *s, const struct ip *ip)
 	struct ipq *q, *oldest = NULL;
 	int64_t nsrc = 0;
 
-	TAILQ_FOREACH(q, chain, q_hash) {
+	TAILQ_FOREACH (q, chain, q_hash) {
 		if (q->q_src != src) {
 			continue;
 		}
@@ -245,8 +245,8 @@ ipq_finish(struct stack *s, struct ipq *q)
 
 /* Do offset and length make sense, alone and with what q knows? */
 static bool
-frag_check(const struct ipq *q, const struct ip *ip, uint32_t off,
-    uint32_t len, bool more)
+frag_check(const struct ipq *q, const struct ip *ip, uint32_t off, uint32_t len,
+    bool more)
 {
 	uint32_t hlen = q->q_hlen != 0 ? q->q_hlen : ip_hlen(ip);
 
@@ -256,7 +256,7 @@ frag_check(const struct ipq *q, const struct ip *ip, uint32_t off,
 	if (q->q_total != 0) {
 		return more ? off + len < q->q_total : off + len == q->q_total;
 	}
-	if (!more) {	/* the end must be behind all others */
+	if (!more) { /* the end must be behind all others */
 		const struct mbuf *m = q->q_frags;
 
 		while (m != NULL && m->m_nextpkt != NULL) {

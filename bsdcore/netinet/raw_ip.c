@@ -18,7 +18,7 @@
 #define ICMP_FILTER_ 1
 #define ICMP6_FILTER_ 1
 #define ICMP6_ECHO_REQUEST 128
-#define RAW_SPACE 212992u	/* Linux's default buffers */
+#define RAW_SPACE 212992u /* Linux's default buffers */
 
 int
 rip_init(struct stack *s)
@@ -104,7 +104,7 @@ rip_deliver(struct stack *s, const struct mbuf *m, int off, uint8_t proto)
 
 	in_pktaddrs(m, &src, &dst);
 	v4 = in_is4(&dst);
-	LIST_FOREACH(inp, &s->s_ripcbinfo->ipi_list, inp_list) {
+	LIST_FOREACH (inp, &s->s_ripcbinfo->ipi_list, inp_list) {
 		if (inp->inp_proto != proto ||
 		    (inp->inp_socket->so_family == AF_INET) != v4 ||
 		    !rip_wanted(inp, m, &src, &dst) ||
@@ -145,7 +145,7 @@ ping_deliver(struct stack *s, const struct mbuf *m, int off, uint16_t id)
 		return;
 	}
 	for (int i = 0; i < 2; i++) {
-		LIST_FOREACH(inp, i == 0 ? &pp->pp_bound : &pp->pp_conn,
+		LIST_FOREACH (inp, i == 0 ? &pp->pp_bound : &pp->pp_conn,
 		    inp_porthash) {
 			if ((inp->inp_socket->so_family == AF_INET) ==
 				in_is4(&dst) &&
@@ -169,8 +169,8 @@ rip_notify(struct stack *s, struct inpcb *inp, int cmd,
 	if (cmd == PRC_MSGSIZE && cp->cp_mtu != 0) {
 		rt_setpmtu(s, cp->cp_faddr, cp->cp_mtu);
 	}
-	if (error != 0 && ((inp->inp_flags & INP_RECVERR) ||
-		(hard && in_pcbconnected(inp)))) {
+	if (error != 0 &&
+	    ((inp->inp_flags & INP_RECVERR) || (hard && in_pcbconnected(inp)))) {
 		so->so_error = error;
 		sorwakeup(so);
 		sowwakeup(so);
@@ -182,7 +182,7 @@ rip_ctlinput(struct stack *s, int cmd, const struct ctlparam *cp)
 {
 	struct inpcb *inp;
 
-	LIST_FOREACH(inp, &s->s_ripcbinfo->ipi_list, inp_list) {
+	LIST_FOREACH (inp, &s->s_ripcbinfo->ipi_list, inp_list) {
 		if (in_eq(&inp->inp_faddr, cp->cp_faddr)) {
 			rip_notify(s, inp, cmd, cp);
 		}
@@ -200,10 +200,10 @@ ping_ctlinput(struct stack *s, int cmd, const struct ctlparam *cp)
 	if (pp == NULL) {
 		return;
 	}
-	LIST_FOREACH(inp, &pp->pp_bound, inp_porthash) {
+	LIST_FOREACH (inp, &pp->pp_bound, inp_porthash) {
 		rip_notify(s, inp, cmd, cp);
 	}
-	LIST_FOREACH(inp, &pp->pp_conn, inp_porthash) {
+	LIST_FOREACH (inp, &pp->pp_conn, inp_porthash) {
 		if (in_eq(&inp->inp_faddr, cp->cp_faddr)) {
 			rip_notify(s, inp, cmd, cp);
 		}
@@ -235,7 +235,7 @@ rip_output(struct inpcb *inp, struct mbuf *m, const union inaddr *dst,
 
 	if (!in_isany(&is->is_src)) {
 		src = is->is_src;
-	} else if (in_isany(&src) || in_ismulticast(&src)) {
+	} else if (in_pcbnosource(inp)) {
 		error = ip_pcbsource(inp, dst, is->is_scope, &src);
 	}
 	if (error == 0 && off >= 0 && (uint32_t)off + 2 > m->m_pkthdr.len) {
@@ -430,8 +430,8 @@ rip_bind(struct socket *so, const struct sockaddr *sa, socklen_t len)
 	union inaddr addr;
 	uint32_t scope;
 	uint16_t port;
-	int error = in_sockaddr_get(so->so_family, sa, len, &addr, &port,
-	    &scope);
+	int error =
+	    in_sockaddr_get(so->so_family, sa, len, &addr, &port, &scope);
 
 	if (error != 0) {
 		return error;
@@ -444,9 +444,12 @@ rip_bind(struct socket *so, const struct sockaddr *sa, socklen_t len)
 	}
 	inp->inp_laddr = addr;
 	inp->inp_scope = scope;
-	inp->inp_flags &= ~(uint32_t)INP_BOUNDADDR;
+	inp->inp_flags &= ~(uint32_t)(INP_BOUNDADDR | INP_BOUNDMANY);
 	if (!in_isany(&addr)) {
 		inp->inp_flags |= INP_BOUNDADDR;
+	}
+	if (in_ismulticast(&addr) || in_isbroadcast4(&addr)) {
+		inp->inp_flags |= INP_BOUNDMANY;
 	}
 	return 0;
 }
@@ -580,10 +583,10 @@ rip_ctloutput(struct socket *so, struct sockopt *sopt)
 
 	if (sopt->sopt_level == SOL_RAW_ && so->so_type == SOCK_RAW &&
 	    sopt->sopt_name == ICMP_FILTER_) {
-		return inp->inp_proto != IPPROTO_ICMP ? EOPNOTSUPP :
-							rip_filteropt(sopt,
-							    &inp->inp_icmp4filt,
-							    sizeof(inp->inp_icmp4filt));
+		return inp->inp_proto != IPPROTO_ICMP ?
+		    EOPNOTSUPP :
+		    rip_filteropt(sopt, &inp->inp_icmp4filt,
+			sizeof(inp->inp_icmp4filt));
 	}
 	if (sopt->sopt_level == IPPROTO_ICMPV6 && so->so_type == SOCK_RAW &&
 	    sopt->sopt_name == ICMP6_FILTER_) {

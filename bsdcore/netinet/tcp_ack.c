@@ -29,8 +29,8 @@ tcp_rexmt_one(struct tcpcb *tp)
 	tp->snd_nxt = seq_max(tp->snd_nxt, nxt);
 }
 
-static void
-tcp_recovery_enter(struct tcpcb *tp, struct tcpseg *sg)
+void
+tcp_recovery_enter(struct tcpcb *tp)
 {
 	uint32_t dup = (uint32_t)TCPTUN(tp->t_tcp, dupthresh);
 
@@ -45,13 +45,11 @@ tcp_recovery_enter(struct tcpcb *tp, struct tcpseg *sg)
 		TAILQ_FIRST(&tp->t_holes)->sh_lost = true;
 		tp->snd_cwnd = tp->snd_ssthresh;
 		tcp_sack_setpipe(tp);
-		sg->sg_needoutput = true;
 		return;
 	}
 	TCPSTAT_INC(tp->t_tcp, newreno_recovery);
 	tcp_rexmt_one(tp);
 	tp->snd_cwnd = tp->snd_ssthresh + dup * tp->t_maxseg;
-	sg->sg_needoutput = true;
 }
 
 static void
@@ -67,6 +65,7 @@ tcp_recovery_exit(struct tcpcb *tp)
 	}
 	tp->t_flags &= ~(TF_FASTRECOVERY | TF_RTORECOVERY);
 	tp->t_dupacks = 0;
+	tcp_rack_recovered(tp);
 }
 
 /* New data acknowledged, but not all that was out when the loss was seen. */
@@ -77,7 +76,7 @@ tcp_recovery_partial(struct tcpcb *tp, uint32_t acked)
 	    (tcp_sack_on(tp) && tp->t_nholes != 0)) {
 		return;
 	}
-	tcp_rexmt_one(tp);		/* RFC 6582 3.2 step 3 */
+	tcp_rexmt_one(tp); /* RFC 6582 3.2 step 3 */
 	tp->snd_cwnd -= u32min(acked, tp->snd_cwnd - tp->t_maxseg);
 	if (acked >= tp->t_maxseg) {
 		tp->snd_cwnd += tp->t_maxseg;
@@ -127,9 +126,10 @@ tcp_dupack(struct tcpcb *tp, struct tcpseg *sg, uint32_t sacked)
 		}
 		return;
 	}
-	if (tp->t_dupacks >= (uint32_t)TCPTUN(tp->t_tcp, dupthresh) ||
-	    tcp_sack_lost(tp)) {
-		tcp_recovery_enter(tp, sg);
+	if (tcp_sack_lost(tp) ||
+	    (tcp_rack_countdups(tp) &&
+		tp->t_dupacks >= (uint32_t)TCPTUN(tp->t_tcp, dupthresh))) {
+		tcp_recovery_enter(tp);
 	} else if (TCPTUN(tp->t_tcp, limited_transmit)) {
 		TCPSTAT_INC(tp->t_tcp, limited_txt);
 	}
@@ -206,8 +206,8 @@ tcp_sndbuf_grow(struct tcpcb *tp)
 	    mbpool_short(tp->t_stack->s_mb)) {
 		return;
 	}
-	(void)sbreserve(sb, (uint32_t)u64min(max,
-	    u64min(want, 2ull * sb->sb_hiwat)));
+	(void)sbreserve(sb,
+	    (uint32_t)u64min(max, u64min(want, 2ull * sb->sb_hiwat)));
 }
 
 static void
@@ -221,7 +221,7 @@ tcp_ack_timers(struct tcpcb *tp)
 	}
 	tp->t_stalltime = tp->t_stack->s_now;
 	if (!tcp_timer_active(tp, TCPT_PERSIST)) {
-		tcp_rexmt_arm(tp);		/* RFC 6298 5.3 */
+		tcp_rexmt_arm(tp); /* RFC 6298 5.3 */
 		tcp_pto_arm(tp);
 	}
 }
@@ -241,8 +241,7 @@ tcp_newack(struct tcpcb *tp, struct tcpseg *sg)
 	}
 	tp->t_flags &= ~TF_UNDO;
 	tcp_ack_rtt(tp, sg);
-	if (tp->t_cc != NULL && (tp->t_flags & TF_FASTRECOVERY) == 0 &&
-	    tcp_cwnd_used(tp, flight)) {
+	if ((tp->t_flags & TF_FASTRECOVERY) == 0 && tcp_cwnd_used(tp, flight)) {
 		tp->t_cc->cc_ack(tp, acked);
 		tp->snd_cwnd = u32min(tp->snd_cwnd, 1u << 30);
 	}
@@ -312,8 +311,7 @@ tcp_wndupdate(struct tcpcb *tp, struct tcpseg *sg)
 static enum tcp_verdict
 tcp_ack_synrcvd(struct tcpcb *tp, struct tcpseg *sg)
 {
-	if (SEQ_LEQ(sg->sg_ack, tp->snd_una) ||
-	    SEQ_GT(sg->sg_ack, tp->snd_max)) {
+	if (SEQ_LEQ(sg->sg_ack, tp->snd_una) || SEQ_GT(sg->sg_ack, tp->snd_max)) {
 		TCPDROP(tp->t_tcp, badack);
 		return TCP_DROPWITHRESET;
 	}
@@ -321,7 +319,7 @@ tcp_ack_synrcvd(struct tcpcb *tp, struct tcpseg *sg)
 		tcp_rtt_sample(tp, tp->t_stack->s_now - tp->t_rtttime);
 		tp->t_rtttime = 0;
 	}
-	tp->snd_una = tp->iss + 1;		/* the SYN */
+	tp->snd_una = tp->iss + 1; /* the SYN */
 	tp->snd_nxt = seq_max(tp->snd_nxt, tp->snd_una);
 	tp->snd_fack = tp->snd_recover = tp->t_smallend = tp->snd_una;
 	tp->t_rxtshift = 0;
@@ -383,7 +381,7 @@ tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg)
 							 TCP_DROP;
 	}
 	if (SEQ_LT(sg->sg_ack, tp->snd_una)) {
-		return TCP_NEXT;	/* old; its data may be new */
+		return TCP_NEXT; /* old; its data may be new */
 	}
 	if (tcp_sack_on(tp) &&
 	    (tp->t_nholes != 0 || (sg->sg_opt.to_flags & TOF_SACK))) {
@@ -398,7 +396,8 @@ tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg)
 		}
 	}
 	if (!tcp_in_recovery(tp) && tcp_sack_lost(tp)) {
-		tcp_recovery_enter(tp, sg);	/* seen in an ACK of new data */
+		tcp_recovery_enter(tp); /* seen in an ACK of new data */
+		sg->sg_needoutput = true;
 	}
 	tcp_wndupdate(tp, sg);
 	return TCP_NEXT;

@@ -8,7 +8,7 @@
 #define MAXSEG_MIN 88
 #define MAXSEG_MAX 32767
 #define KEEP_MAX 32767
-#define LINGER2_MAX 120		/* s */
+#define LINGER2_MAX 120 /* s */
 #define CLAMP_MIN 1152
 
 static void
@@ -85,7 +85,8 @@ tcp_setint(struct tcpcb *tp, int name, int val)
 		}
 		return 0;
 	case TCP_MAXSEG:
-		return val == 0 ? (tp->t_usermss = 0, 0) :
+		return val == 0 ?
+		    (tp->t_usermss = 0, 0) :
 		    tcp_setrange(&tp->t_usermss, val, MAXSEG_MIN, MAXSEG_MAX);
 	case TCP_KEEPIDLE:
 		return tcp_setkeep(tp, &tp->t_keepidle, val, KEEP_MAX);
@@ -117,7 +118,7 @@ tcp_setint(struct tcpcb *tp, int name, int val)
 		tp->t_notsentlowat = (uint32_t)val;
 		return 0;
 	case TCP_FASTOPEN:
-		return val < 0 ? EINVAL : 0;	/* taken; no cookie is ever given */
+		return val < 0 ? EINVAL : 0; /* taken; no cookie is ever given */
 	default:
 		return ENOPROTOOPT;
 	}
@@ -132,8 +133,9 @@ tcp_setcc(struct tcpcb *tp, const struct sockopt *sopt)
 	if (sopt->sopt_valsize < 1 || sopt->sopt_val == NULL) {
 		return EINVAL;
 	}
-	memcpy(name, sopt->sopt_val, sopt->sopt_valsize < sizeof(name) ?
-	    sopt->sopt_valsize : sizeof(name) - 1);
+	memcpy(name, sopt->sopt_val,
+	    sopt->sopt_valsize < sizeof(name) ? sopt->sopt_valsize :
+						sizeof(name) - 1);
 	cc = cc_byname(name);
 	if (cc == NULL) {
 		return ENOENT;
@@ -158,27 +160,28 @@ tcp_getint(const struct tcpcb *tp, int name, int *val)
 		return 0;
 	case TCP_MAXSEG:
 		*val = (int)(tp->t_state <= TCPS_LISTEN && tp->t_usermss != 0 ?
-		    tp->t_usermss : tp->t_maxseg);
+			tp->t_usermss :
+			tp->t_maxseg);
 		return 0;
 	case TCP_KEEPIDLE:
 		*val = (int)(tp->t_keepidle != 0 ? tp->t_keepidle :
-		    TCPTUN(tcp, keepidle));
+						   TCPTUN(tcp, keepidle));
 		return 0;
 	case TCP_KEEPINTVL:
 		*val = (int)(tp->t_keepintvl != 0 ? tp->t_keepintvl :
-		    TCPTUN(tcp, keepintvl));
+						    TCPTUN(tcp, keepintvl));
 		return 0;
 	case TCP_KEEPCNT:
 		*val = (int)(tp->t_keepcnt != 0 ? tp->t_keepcnt :
-		    TCPTUN(tcp, keepcnt));
+						  TCPTUN(tcp, keepcnt));
 		return 0;
 	case TCP_SYNCNT:
 		*val = (int)(tp->t_rxtlimit != 0 ? tp->t_rxtlimit :
-		    TCPTUN(tcp, syn_retries));
+						   TCPTUN(tcp, syn_retries));
 		return 0;
 	case TCP_LINGER2:
 		*val = tp->t_linger2 != 0 ? tp->t_linger2 :
-		    (int)TCPTUN(tcp, finwait2);
+					    (int)TCPTUN(tcp, finwait2);
 		return 0;
 	case TCP_DEFER_ACCEPT:
 		*val = (int)tp->t_deferaccept;
@@ -223,8 +226,7 @@ tcp_linuxstate(const struct tcpcb *tp)
 static uint32_t
 tcp_ms_since(const struct tcpcb *tp, uint64_t t)
 {
-	return t == 0 ? 0 :
-			(uint32_t)((tp->t_stack->s_now - t) / NSEC_PER_MSEC);
+	return t == 0 ? 0 : (uint32_t)((tp->t_stack->s_now - t) / NSEC_PER_MSEC);
 }
 
 static void
@@ -237,23 +239,23 @@ tcp_info_send(const struct tcpcb *tp, struct tcpinfo *ti)
 	ti->tcpi_unacked = (out + mss - 1) / mss;
 	ti->tcpi_sacked = tp->t_nholes == 0 ? 0 : tp->t_sackedbytes / mss;
 	for (const struct sackhole *sh = TAILQ_FIRST(&tp->t_holes); sh != NULL;
-	     sh = TAILQ_NEXT(sh, sh_link)) {
+	    sh = TAILQ_NEXT(sh, sh_link)) {
 		if (sh->sh_lost) {
-			ti->tcpi_lost += (sh->sh_end - sh->sh_start + mss - 1) /
-			    mss;
+			ti->tcpi_lost +=
+			    (sh->sh_end - sh->sh_start + mss - 1) / mss;
 		}
 		ti->tcpi_retrans += (sh->sh_rxmit - sh->sh_start) / mss;
 	}
-	ti->tcpi_snd_ssthresh = tp->snd_ssthresh >= 1u << 30 ? INT32_MAX :
-	    tp->snd_ssthresh / mss;
+	ti->tcpi_snd_ssthresh =
+	    tp->snd_ssthresh >= 1u << 30 ? INT32_MAX : tp->snd_ssthresh / mss;
 	ti->tcpi_snd_cwnd = tp->snd_cwnd / mss;
 	ti->tcpi_total_retrans = tp->t_rexmitpack;
 	ti->tcpi_segs_out = tp->t_segsout;
 	ti->tcpi_bytes_acked = tp->t_ackedbytes;
 	ti->tcpi_bytes_sent = tp->t_sentbytes;
 	ti->tcpi_bytes_retrans = tp->t_rexmitbytes;
-	ti->tcpi_notsent_bytes = tp->t_so->so_snd.sb_cc > out ?
-	    tp->t_so->so_snd.sb_cc - out : 0;
+	ti->tcpi_notsent_bytes =
+	    tp->t_so->so_snd.sb_cc > out ? tp->t_so->so_snd.sb_cc - out : 0;
 	ti->tcpi_snd_wnd = tp->snd_wnd;
 }
 
@@ -267,10 +269,10 @@ tcp_info(const struct tcpcb *tp, struct tcpinfo *ti)
 							   TCP_CA_Open;
 	ti->tcpi_retransmits = ti->tcpi_backoff = tp->t_rxtshift;
 	ti->tcpi_probes = tp->t_keepprobes;
-	ti->tcpi_options = (uint8_t)(
-	    (tp->t_flags & TF_RCVD_TS ? TCPI_OPT_TIMESTAMPS : 0) |
-	    (tcp_sack_on(tp) ? TCPI_OPT_SACK : 0) |
-	    (tp->t_flags & TF_RCVD_SCALE ? TCPI_OPT_WSCALE : 0));
+	ti->tcpi_options =
+	    (uint8_t)((tp->t_flags & TF_RCVD_TS ? TCPI_OPT_TIMESTAMPS : 0) |
+		(tcp_sack_on(tp) ? TCPI_OPT_SACK : 0) |
+		(tp->t_flags & TF_RCVD_SCALE ? TCPI_OPT_WSCALE : 0));
 	ti->tcpi_wscale = (uint8_t)(tp->t_sndscale | tp->t_rcvscale << 4);
 	ti->tcpi_rto = (uint32_t)(tp->t_rto / NSEC_PER_USEC);
 	ti->tcpi_ato = (uint32_t)TCPTUN(tp->t_tcp, delack) * 1000;

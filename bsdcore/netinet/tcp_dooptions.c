@@ -38,7 +38,8 @@ tcp_opt_one(struct tcpopt *to, const uint8_t *cp, uint32_t len, bool syn)
 		if (syn && len == TCPOLEN_WSCALE) {
 			to->to_flags |= TOF_WSCALE;
 			to->to_wscale = cp[2] > TCP_WSCALEMAX ?
-			    TCP_WSCALEMAX : cp[2];	/* RFC 7323 2.3 */
+			    TCP_WSCALEMAX :
+			    cp[2]; /* RFC 7323 2.3 */
 		}
 		break;
 	case TCPOPT_KIND_SACKOK:
@@ -59,7 +60,7 @@ tcp_opt_one(struct tcpopt *to, const uint8_t *cp, uint32_t len, bool syn)
 		}
 		break;
 	default:
-		break;		/* unknown: skipped by its length, MUST-6 */
+		break; /* unknown: skipped by its length, MUST-6 */
 	}
 }
 

@@ -62,7 +62,7 @@ tcp_invariant_holes(const struct tcpcb *tp)
 	const struct sackhole *sh;
 	uint32_t prev = tp->snd_una, n = 0;
 
-	TAILQ_FOREACH(sh, &tp->t_holes, sh_link) {
+	TAILQ_FOREACH (sh, &tp->t_holes, sh_link) {
 		KASSERT(n != 0 || sh->sh_start == tp->snd_una);
 		KASSERT(SEQ_GEQ(sh->sh_start, prev));
 		KASSERT(SEQ_LT(sh->sh_start, sh->sh_end));
@@ -82,7 +82,7 @@ tcp_invariant_segq(const struct tcpcb *tp)
 	const struct tseg *tq;
 	uint32_t prev = tp->rcv_nxt, n = 0;
 
-	TAILQ_FOREACH(tq, &tp->t_segq, tq_link) {
+	TAILQ_FOREACH (tq, &tp->t_segq, tq_link) {
 		KASSERT(tq->tq_len > 0);
 		KASSERT(SEQ_GT(tq->tq_seq, prev));
 		prev = tq->tq_seq + tq->tq_len;

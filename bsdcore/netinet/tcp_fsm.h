@@ -30,8 +30,8 @@ enum tcp_fsm {
 
 #define TCPS_HAVERCVDSYN(s) ((s) >= TCPS_SYN_RECEIVED)
 #define TCPS_HAVEESTABLISHED(s) ((s) >= TCPS_ESTABLISHED)
-#define TCPS_HAVERCVDFIN(s)                                                 \
-	((s) == TCPS_CLOSE_WAIT || (s) == TCPS_CLOSING ||                   \
+#define TCPS_HAVERCVDFIN(s)                                                    \
+	((s) == TCPS_CLOSE_WAIT || (s) == TCPS_CLOSING ||                      \
 	    (s) == TCPS_LAST_ACK || (s) == TCPS_TIME_WAIT)
 #define TCPS_HAVECLOSED(s) ((s) >= TCPS_FIN_WAIT_1)
 

@@ -30,8 +30,8 @@ static void
 tcp_msgsize(struct tcpcb *tp, uint32_t mtu)
 {
 	const union inaddr *faddr = &tp->t_inp->inp_faddr;
-	uint32_t floor = in_is4(faddr) ?
-	    (uint32_t)TCPTUN(tp->t_tcp, minpmtu) : 1280;
+	uint32_t floor =
+	    in_is4(faddr) ? (uint32_t)TCPTUN(tp->t_tcp, minpmtu) : 1280;
 	uint32_t old = tp->t_mss;
 
 	if (mtu == 0) {
@@ -63,8 +63,7 @@ static void
 tcp_unreach(struct tcpcb *tp, int error)
 {
 	bool opening = tp->t_state == TCPS_SYN_SENT ||
-	    (tp->t_state == TCPS_SYN_RECEIVED &&
-		(tp->t_flags & TF_PASSIVE) == 0);
+	    (tp->t_state == TCPS_SYN_RECEIVED && (tp->t_flags & TF_PASSIVE) == 0);
 
 	if (opening && TCPTUN(tp->t_tcp, icmp_may_abort)) {
 		tcp_drop(tp, error);

@@ -15,7 +15,7 @@
 #include "bsdcore/netinet/ip_var.h"
 #include "bsdcore/netinet/tcp_var.h"
 
-#define PAWS_IDLE (24ull * 86400 * NSEC_PER_SEC)	/* RFC 7323 5.5 */
+#define PAWS_IDLE (24ull * 86400 * NSEC_PER_SEC) /* RFC 7323 5.5 */
 #define TCP_RCVMSS_MIN 536u
 
 /* ---- the door ---- */
@@ -84,7 +84,7 @@ tcp_sane(struct tcp_state *tcp, const struct tcpseg *sg)
 	if ((mf & (M_BCAST | M_MCAST)) || in_ismulticast(&sg->sg_laddr) ||
 	    in_isbroadcast4(&sg->sg_laddr) || in_ismulticast(&sg->sg_faddr) ||
 	    in_isbroadcast4(&sg->sg_faddr) || in_isany(&sg->sg_faddr)) {
-		TCPDROP(tcp, badaddr);		/* MUST-57, MUST-63 */
+		TCPDROP(tcp, badaddr); /* MUST-57, MUST-63 */
 		return false;
 	}
 	if ((sg->sg_flags & (TH_SYN | TH_FIN)) == (TH_SYN | TH_FIN) &&
@@ -108,7 +108,8 @@ tcp_input_listen(struct tcpcb *ltp, struct tcpseg *sg)
 		return;
 	}
 	if (sg->sg_flags & TH_ACK) {
-		tp = sg->sg_flags & TH_SYN ? NULL :
+		tp = sg->sg_flags & TH_SYN ?
+		    NULL :
 		    tcp_syncache_expand(ltp, sg, &reset);
 		if (tp != NULL) {
 			tcp_input_conn(tp, sg);
@@ -122,8 +123,7 @@ tcp_input_listen(struct tcpcb *ltp, struct tcpseg *sg)
 		TCPDROP(tcp, listenflags);
 		return;
 	}
-	if (sg->sg_fport == sg->sg_lport &&
-	    in_eq(&sg->sg_faddr, &sg->sg_laddr)) {
+	if (sg->sg_fport == sg->sg_lport && in_eq(&sg->sg_faddr, &sg->sg_laddr)) {
 		TCPDROP(tcp, land);
 		return;
 	}
@@ -144,7 +144,7 @@ tcp_input_nopcb(struct stack *s, struct tcpseg *sg)
 	if (inp == NULL || inp->inp_ppcb == NULL ||
 	    intotcpcb(inp)->t_state != TCPS_LISTEN) {
 		TCPDROP(s->s_tcp, noport);
-		tcp_reset_segment(s, sg);	/* 3.10.7.1 */
+		tcp_reset_segment(s, sg); /* 3.10.7.1 */
 		return;
 	}
 	tcp_input_listen(intotcpcb(inp), sg);
@@ -242,16 +242,16 @@ tcp_ackpolicy(struct tcpcb *tp, const struct tcpseg *sg)
 		tp->t_flags |= TF_ACKNOW;
 	} else if ((tp->t_flags & TF_DELACK) == 0) {
 		tp->t_flags |= TF_DELACK;
-		tcp_timer_arm(tp, TCPT_DELACK, tp->t_stack->s_now +
-		    (uint64_t)TCPTUN(tp->t_tcp, delack) * NSEC_PER_MSEC);
+		tcp_timer_arm(tp, TCPT_DELACK,
+		    tp->t_stack->s_now +
+			(uint64_t)TCPTUN(tp->t_tcp, delack) * NSEC_PER_MSEC);
 	}
 }
 
 static uint32_t
 tcp_rcvspace(const struct tcpcb *tp)
 {
-	return SEQ_GT(tp->rcv_adv, tp->rcv_nxt) ? tp->rcv_adv - tp->rcv_nxt :
-						  0;
+	return SEQ_GT(tp->rcv_adv, tp->rcv_nxt) ? tp->rcv_adv - tp->rcv_nxt : 0;
 }
 
 /* ---- header prediction ---- */
@@ -264,16 +264,16 @@ tcp_expected(const struct tcpcb *tp, const struct tcpseg *sg)
 	return tp->t_state == TCPS_ESTABLISHED &&
 	    (sg->sg_flags & (TH_SYN | TH_FIN | TH_RST | TH_URG | TH_ACK)) ==
 	    TH_ACK &&
-	    sg->sg_seq == tp->rcv_nxt &&
-	    (sg->sg_opt.to_flags & ~TOF_TS) == 0 &&
+	    sg->sg_seq == tp->rcv_nxt && (sg->sg_opt.to_flags & ~TOF_TS) == 0 &&
 	    ((sg->sg_opt.to_flags & TOF_TS) == 0 ||
 		!TSTMP_LT(sg->sg_opt.to_tsval, tp->t_tsrecent)) &&
 	    sg->sg_len <= tcp_rcvspace(tp) && sg->sg_wnd != 0 &&
 	    SEQ_GEQ(sg->sg_ack, tp->snd_una) &&
 	    SEQ_LEQ(sg->sg_ack, tp->snd_max) && tp->snd_nxt == tp->snd_max &&
 	    tp->t_segqlen == 0 && tp->t_nholes == 0 && tp->t_dupacks == 0 &&
-	    (tp->t_flags & (TF_FASTRECOVERY | TF_RTORECOVERY | TF_UNDO |
-			       TF_URG_PENDING | TF_FINSEEN)) == 0 &&
+	    (tp->t_flags &
+		(TF_FASTRECOVERY | TF_RTORECOVERY | TF_UNDO | TF_URG_PENDING |
+		    TF_FINSEEN)) == 0 &&
 	    !tcp_timer_active(tp, TCPT_PERSIST);
 }
 
@@ -292,7 +292,7 @@ tcp_fastpath(struct tcpcb *tp, struct tcpseg *sg)
 	if (!tcp_expected(tp, sg) ||
 	    (sg->sg_len == 0 && sg->sg_ack == tp->snd_una &&
 		tp->snd_max != tp->snd_una)) {
-		return false;		/* the last: perhaps a duplicate ACK */
+		return false; /* the last: perhaps a duplicate ACK */
 	}
 	if ((sg->sg_opt.to_flags & TOF_TS) &&
 	    SEQ_LEQ(sg->sg_seq, tp->t_lastacksent)) {
@@ -335,7 +335,7 @@ tcp_synsent_acked(struct tcpcb *tp, struct tcpseg *sg)
 	}
 	tp->snd_una = sg->sg_ack;
 	tp->snd_fack = tp->snd_recover = tp->t_smallend = tp->snd_una;
-	tp->snd_wnd = tp->max_sndwnd = sg->sg_wnd;	/* not scaled */
+	tp->snd_wnd = tp->max_sndwnd = sg->sg_wnd; /* not scaled */
 	tp->snd_wl1 = sg->sg_seq;
 	tp->snd_wl2 = sg->sg_ack;
 	tp->t_flags |= TF_ACKNOW;
@@ -361,8 +361,8 @@ tcp_synsent(struct tcpcb *tp, struct tcpseg *sg)
 {
 	bool ack = (sg->sg_flags & TH_ACK) != 0;
 
-	if (ack && (SEQ_LEQ(sg->sg_ack, tp->iss) ||
-		       SEQ_GT(sg->sg_ack, tp->snd_max))) {
+	if (ack &&
+	    (SEQ_LEQ(sg->sg_ack, tp->iss) || SEQ_GT(sg->sg_ack, tp->snd_max))) {
 		TCPDROP(tp->t_tcp, badack);
 		return TCP_DROPWITHRESET;
 	}
@@ -396,8 +396,8 @@ tcp_pawscheck(struct tcpcb *tp, struct tcpseg *sg)
 {
 	const struct tcpopt *to = &sg->sg_opt;
 
-	if ((tp->t_flags & TF_RCVD_TS) == 0 ||
-	    (to->to_flags & TOF_TS) == 0 || (sg->sg_flags & TH_RST)) {
+	if ((tp->t_flags & TF_RCVD_TS) == 0 || (to->to_flags & TOF_TS) == 0 ||
+	    (sg->sg_flags & TH_RST)) {
 		return TCP_NEXT;
 	}
 	if (TSTMP_LT(to->to_tsval, tp->t_tsrecent) &&
@@ -496,8 +496,7 @@ tcp_seqcheck(struct tcpcb *tp, struct tcpseg *sg)
 		return TCP_NEXT;
 	}
 	if (sg->sg_flags & TH_SYN) {
-		if (tp->t_state != TCPS_SYN_RECEIVED ||
-		    sg->sg_seq != tp->irs) {
+		if (tp->t_state != TCPS_SYN_RECEIVED || sg->sg_seq != tp->irs) {
 			return TCP_NEXT;
 		}
 		/* The peer's SYN again, or its answer to ours. */
@@ -538,8 +537,8 @@ tcp_rstcheck(struct tcpcb *tp, struct tcpseg *sg)
 		tp->t_so->so_error = ECONNREFUSED;
 		break;
 	case TCPS_CLOSE_WAIT:
-		tp->t_so->so_error = EPIPE;	/* as Linux */
-		break;
+		/* As Linux: the reader has had its end of stream, the writer
+		 * gets EPIPE because nothing can be sent any more. */
 	case TCPS_CLOSING:
 	case TCPS_LAST_ACK:
 		break;
@@ -595,8 +594,7 @@ tcp_urgcheck(struct tcpcb *tp, struct tcpseg *sg)
 		tp->rcv_up = tp->rcv_nxt;
 	}
 	/* A pointer outside the window points at nothing we may get. */
-	if (SEQ_LEQ(up, tp->rcv_up) ||
-	    up - tp->rcv_nxt > tcp_rcvspace(tp) + 1) {
+	if (SEQ_LEQ(up, tp->rcv_up) || up - tp->rcv_nxt > tcp_rcvspace(tp) + 1) {
 		return TCP_NEXT;
 	}
 	tp->rcv_up = up;
@@ -628,13 +626,13 @@ tcp_text(struct tcpcb *tp, struct tcpseg *sg)
 	}
 	if (sg->sg_len == 0) {
 		if (sg->sg_seq != tp->rcv_nxt) {
-			tp->t_flags |= TF_ACKNOW;	/* a FIN too early */
+			tp->t_flags |= TF_ACKNOW; /* a FIN too early */
 		}
 		return TCP_NEXT;
 	}
 	if (sg->sg_seq != tp->rcv_nxt) {
 		tcp_reass(tp, sg);
-		tp->t_flags |= TF_ACKNOW;	/* RFC 5681 4.2 */
+		tp->t_flags |= TF_ACKNOW; /* RFC 5681 4.2 */
 		return TCP_NEXT;
 	}
 	TCPSTAT_ADD(tp->t_tcp, rcvpack, sg->sg_count);
@@ -655,8 +653,7 @@ tcp_fincheck(struct tcpcb *tp, struct tcpseg *sg)
 {
 	bool fin = (tp->t_flags & TF_FINSEEN) && tp->t_finseq == tp->rcv_nxt;
 
-	if ((sg->sg_flags & TH_FIN) &&
-	    sg->sg_seq + sg->sg_len == tp->rcv_nxt) {
+	if ((sg->sg_flags & TH_FIN) && sg->sg_seq + sg->sg_len == tp->rcv_nxt) {
 		fin = true;
 	}
 	if (!fin || TCPS_HAVERCVDFIN(tp->t_state)) {
@@ -666,7 +663,7 @@ tcp_fincheck(struct tcpcb *tp, struct tcpseg *sg)
 	tp->rcv_nxt++;
 	tp->rcv_adv = seq_max(tp->rcv_adv, tp->rcv_nxt);
 	tp->t_flags |= TF_ACKNOW;
-	tcp_reass_free(tp);		/* nothing comes after a FIN */
+	tcp_reass_free(tp); /* nothing comes after a FIN */
 	switch (tp->t_state) {
 	case TCPS_ESTABLISHED:
 		tcp_setstate(tp, TCPS_CLOSE_WAIT);

@@ -14,11 +14,11 @@
 #include "bsdcore/netinet/ip_var.h"
 
 struct tcpsend {
-	struct sackhole	*se_hole;	/* a retransmission from the scoreboard */
-	uint32_t	 se_seq, se_len;
-	uint8_t		 se_flags;	/* TH_* */
-	bool		 se_probe;	/* beyond the window: snd_nxt stays */
-	bool		 se_tlp;
+	struct sackhole *se_hole; /* a retransmission from the scoreboard */
+	uint32_t se_seq, se_len;
+	uint8_t se_flags; /* TH_* */
+	bool se_probe;	  /* beyond the window: snd_nxt stays */
+	bool se_tlp;
 };
 
 /* ---- windows ---- */
@@ -50,8 +50,7 @@ tcp_wndupdate_due(const struct tcpcb *tp)
 	uint32_t hiwat = tp->t_so->so_rcv.sb_hiwat;
 	uint32_t win, old = 0, adv;
 
-	if (!TCPS_HAVEESTABLISHED(tp->t_state) ||
-	    TCPS_HAVERCVDFIN(tp->t_state)) {
+	if (!TCPS_HAVEESTABLISHED(tp->t_state) || TCPS_HAVERCVDFIN(tp->t_state)) {
 		return false;
 	}
 	win = tcp_rcvwindow(tp);
@@ -65,8 +64,7 @@ tcp_wndupdate_due(const struct tcpcb *tp)
 	if (2 * adv >= hiwat || old < tp->t_maxseg) {
 		return true;
 	}
-	return adv >= 2 * tp->t_maxseg &&
-	    (adv >= hiwat / 4 || old <= hiwat / 8);
+	return adv >= 2 * tp->t_maxseg && (adv >= hiwat / 4 || old <= hiwat / 8);
 }
 
 /* How many bytes more congestion control lets into the network. */
@@ -81,8 +79,8 @@ tcp_cwndspace(const struct tcpcb *tp)
 		flight = tp->snd_nxt - tp->snd_una;
 	}
 	/* RFC 3042: a segment more for each of the first two duplicates. */
-	if (!tcp_in_recovery(tp) && tp->t_nholes == 0 &&
-	    tp->t_dupacks > 0 && TCPTUN(tp->t_tcp, limited_transmit)) {
+	if (!tcp_in_recovery(tp) && tp->t_nholes == 0 && tp->t_dupacks > 0 &&
+	    TCPTUN(tp->t_tcp, limited_transmit)) {
 		cwnd += u32min(tp->t_dupacks, 2) * tp->t_maxseg;
 	}
 	return cwnd > flight ? cwnd - flight : 0;
@@ -97,8 +95,7 @@ plan_syn(const struct tcpcb *tp, struct tcpsend *se)
 		return false;
 	}
 	se->se_seq = tp->iss;
-	se->se_flags = tp->t_state == TCPS_SYN_SENT ? TH_SYN :
-						      TH_SYN | TH_ACK;
+	se->se_flags = tp->t_state == TCPS_SYN_SENT ? TH_SYN : TH_SYN | TH_ACK;
 	return true;
 }
 
@@ -112,8 +109,8 @@ tcp_finpos(const struct tcpcb *tp)
 static bool
 tcp_finwanted(const struct tcpcb *tp)
 {
-	return tp->t_state == TCPS_FIN_WAIT_1 ||
-	    tp->t_state == TCPS_CLOSING || tp->t_state == TCPS_LAST_ACK;
+	return tp->t_state == TCPS_FIN_WAIT_1 || tp->t_state == TCPS_CLOSING ||
+	    tp->t_state == TCPS_LAST_ACK;
 }
 
 /* Bytes a super-segment may carry; whole segments. */
@@ -175,8 +172,7 @@ plan_tlp(const struct tcpcb *tp, struct tcpsend *se)
 {
 	uint32_t unsent = tcp_finpos(tp) - tp->snd_max, n;
 
-	if ((tp->t_flags & (TF_FORCE | TF_TLPSENT)) !=
-	    (TF_FORCE | TF_TLPSENT)) {
+	if ((tp->t_flags & (TF_FORCE | TF_TLPSENT)) != (TF_FORCE | TF_TLPSENT)) {
 		return false;
 	}
 	if ((int32_t)unsent > 0 && tp->snd_nxt == tp->snd_max &&
@@ -203,7 +199,7 @@ tcp_short_ok(const struct tcpcb *tp, uint32_t len, bool last)
 		return true;
 	}
 	if (SEQ_LT(tp->snd_nxt, tp->snd_max)) {
-		return true;			/* a retransmission */
+		return true; /* a retransmission */
 	}
 	if (last && tcp_finwanted(tp)) {
 		return true;
@@ -272,8 +268,8 @@ plan_ack(const struct tcpcb *tp, struct tcpsend *se)
 		TCPSTAT_INC(tp->t_tcp, sndwinup);
 	}
 	/* Not beyond the window of a peer that is being probed. */
-	se->se_seq = tcp_timer_active(tp, TCPT_PERSIST) ? tp->snd_nxt :
-							  tp->snd_max;
+	se->se_seq =
+	    tcp_timer_active(tp, TCPT_PERSIST) ? tp->snd_nxt : tp->snd_max;
 	se->se_flags = TH_ACK;
 	return true;
 }
@@ -299,7 +295,7 @@ tcp_plan(struct tcpcb *tp, struct tcpsend *se)
 uint32_t
 tcp_ts_put(uint8_t *cp, uint32_t val, uint32_t ecr)
 {
-	be32put(cp, 0x0101080a);		/* NOP NOP TS 10 */
+	be32put(cp, 0x0101080a); /* NOP NOP TS 10 */
 	be32put(cp + 4, val);
 	be32put(cp + 8, ecr);
 	return TCPOLEN_TSPAD;
@@ -410,8 +406,7 @@ tcp_options(struct tcpcb *tp, uint8_t flags, uint8_t *cp)
 		    tp->t_tsrecent);
 	}
 	if (!tcp_sack_on(tp) ||
-	    (tp->t_segqlen == 0 &&
-		tp->t_dsack.sb_start == tp->t_dsack.sb_end)) {
+	    (tp->t_segqlen == 0 && tp->t_dsack.sb_start == tp->t_dsack.sb_end)) {
 		return len;
 	}
 	n = tcp_sackblocks(tp, v, len == 0 ? 4 : 3);
@@ -489,7 +484,7 @@ tcp_mkheader(struct tcpcb *tp, const struct tcpsend *se, uint8_t *th,
 	uint8_t flags = se->se_flags;
 
 	if (se->se_len > 0 && se->se_seq + se->se_len == tcp_finpos(tp)) {
-		flags |= TH_PUSH;		/* MUST-61 */
+		flags |= TH_PUSH; /* MUST-61 */
 	}
 	if ((tp->t_flags & TF_URG_SEND) && SEQ_GT(tp->snd_up, se->se_seq)) {
 		flags |= TH_URG;
@@ -515,9 +510,12 @@ tcp_ipout(struct tcpcb *tp, struct mbuf *m)
 	struct socket *so = tp->t_so;
 	bool v4 = in_is4(&inp->inp_faddr);
 	struct ip_outargs ioa = {
-		.ioa_src = &inp->inp_laddr, .ioa_dst = &inp->inp_faddr,
-		.ioa_route = &inp->inp_route, .ioa_options = inp->inp_options,
-		.ioa_scope = in_pcbscope(inp), .ioa_proto = IPPROTO_TCP,
+		.ioa_src = &inp->inp_laddr,
+		.ioa_dst = &inp->inp_faddr,
+		.ioa_route = &inp->inp_route,
+		.ioa_options = inp->inp_options,
+		.ioa_scope = in_pcbscope(inp),
+		.ioa_proto = IPPROTO_TCP,
 		.ioa_ttl = v4 || inp->inp_hops6 < 0 ? inp->inp_ttl :
 						      (uint8_t)inp->inp_hops6,
 		.ioa_tos = v4 ? inp->inp_tos : inp->inp_tclass6,
@@ -546,8 +544,8 @@ static void
 tcp_offload(struct tcpcb *tp, struct mbuf *m, uint32_t len, uint32_t segsz)
 {
 	struct inpcb *inp = tp->t_inp;
-	uint16_t sum = in_pseudo(&inp->inp_laddr, &inp->inp_faddr,
-	    IPPROTO_TCP, m->m_pkthdr.len);
+	uint16_t sum = in_pseudo(&inp->inp_laddr, &inp->inp_faddr, IPPROTO_TCP,
+	    m->m_pkthdr.len);
 
 	memcpy(mtodo(m, TH_OFF_SUM), &sum, sizeof(sum));
 	m->m_pkthdr.csum_flags = CSUM_PARTIAL;
@@ -556,8 +554,8 @@ tcp_offload(struct tcpcb *tp, struct mbuf *m, uint32_t len, uint32_t segsz)
 	if (len > segsz) {
 		m->m_pkthdr.csum_flags |= CSUM_TSO;
 		m->m_pkthdr.tso_segsz = (uint16_t)segsz;
-		m->m_pkthdr.gso_type = in_is4(&inp->inp_faddr) ?
-		    PKT_GSO_TCPV4 : PKT_GSO_TCPV6;
+		m->m_pkthdr.gso_type =
+		    in_is4(&inp->inp_faddr) ? PKT_GSO_TCPV4 : PKT_GSO_TCPV6;
 	}
 }
 
@@ -568,8 +566,7 @@ tcp_count_sent(struct tcpcb *tp, const struct tcpsend *se, uint32_t segsz,
     bool rexmt)
 {
 	struct tcp_state *tcp = tp->t_tcp;
-	uint32_t n = se->se_len > segsz ?
-	    (se->se_len + segsz - 1) / segsz : 1;
+	uint32_t n = se->se_len > segsz ? (se->se_len + segsz - 1) / segsz : 1;
 
 	TCPSTAT_ADD(tcp, sndtotal, n);
 	tp->t_segsout += n;
@@ -608,23 +605,26 @@ tcp_acksent(struct tcpcb *tp)
 	tcp_timer_stop(tp, TCPT_DELACK);
 }
 
-/* PTO: twice the round trip, and the ACK of a lone segment may be delayed
- * (RFC 8985 7.2). Only where SACK tells what happened. */
+/* PTO: twice the round trip, and time for an ACK that is delayed: little where
+ * several segments are out, as long as a peer may take (WCDelAckT) for a lone
+ * one (RFC 8985 7.2). Only where SACK tells what happened. */
 void
 tcp_pto_arm(struct tcpcb *tp)
 {
-	uint64_t pto = 2 * tp->t_srtt + 2 * NSEC_PER_MSEC;
+	uint64_t pto = 2 * tp->t_srtt +
+	    (uint64_t)(TCPTUN(tp->t_tcp, delack) + 2) * NSEC_PER_MSEC;
 
-	if (!tcp_sack_on(tp) || !TCPTUN(tp->t_tcp, tlp) || tp->t_srtt == 0 ||
-	    tcp_in_recovery(tp) || tp->t_nholes != 0 ||
-	    (tp->t_flags & TF_TLPSENT) ||
-	    tp->t_state == TCPS_SYN_RECEIVED) {
-		return;
-	}
 	if (tp->snd_max - tp->snd_una <= tp->t_maxseg) {
 		pto += 200 * NSEC_PER_MSEC;
 	}
-	if (pto < tcp_rexmt_timeout(tp)) {
+	if (tp->t_nholes != 0) {
+		return; /* the timer is tcp_rack_mark()'s */
+	}
+	if (!tcp_sack_on(tp) || !TCPTUN(tp->t_tcp, tlp) || tp->t_srtt == 0 ||
+	    tcp_in_recovery(tp) || (tp->t_flags & TF_TLPSENT) ||
+	    tp->t_state == TCPS_SYN_RECEIVED || pto >= tcp_rexmt_timeout(tp)) {
+		tcp_timer_stop(tp, TCPT_PTO); /* of an earlier segment */
+	} else {
 		tcp_timer_arm(tp, TCPT_PTO, tp->t_stack->s_now + pto);
 	}
 }

@@ -51,7 +51,7 @@ tseg_before(struct tcpcb *tp, uint32_t seq)
 {
 	struct tseg *tq;
 
-	TAILQ_FOREACH_REVERSE(tq, &tp->t_segq, tseghead, tq_link) {
+	TAILQ_FOREACH_REVERSE (tq, &tp->t_segq, tseghead, tq_link) {
 		if (SEQ_LEQ(tq->tq_seq, seq)) {
 			return tq;
 		}
@@ -72,8 +72,8 @@ tseg_append(struct tcpcb *tp, struct tseg *tq, struct mbuf *m, uint32_t len,
 }
 
 static struct tseg *
-tseg_insert(struct tcpcb *tp, struct tseg *after, uint32_t seq,
-    struct mbuf *m, uint32_t len, uint32_t mem)
+tseg_insert(struct tcpcb *tp, struct tseg *after, uint32_t seq, struct mbuf *m,
+    uint32_t len, uint32_t mem)
 {
 	struct tseg *tq;
 
@@ -144,8 +144,7 @@ tseg_trim(struct tcpcb *tp, struct tseg *before, struct mbuf *m, uint32_t *seq,
 	struct tseg *tq, *next;
 	uint32_t n;
 
-	if (before != NULL &&
-	    SEQ_GT(before->tq_seq + before->tq_len, *seq)) {
+	if (before != NULL && SEQ_GT(before->tq_seq + before->tq_len, *seq)) {
 		n = before->tq_seq + before->tq_len - *seq;
 		tcp_dsack(tp, *seq, *seq + u32min(n, *len));
 		if (n >= *len) {

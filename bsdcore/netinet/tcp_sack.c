@@ -30,6 +30,9 @@ sackhole_new(struct tcpcb *tp, struct sackhole *after, uint32_t start,
 	sh->sh_start = sh->sh_rxmit = start;
 	sh->sh_end = end;
 	sh->sh_lost = false;
+	sh->sh_time = tp->t_stack->s_now;
+	sh->sh_rxtime = 0;
+	sh->sh_rxmax = tp->snd_max;
 	if (after != NULL) {
 		TAILQ_INSERT_AFTER(&tp->t_holes, after, sh, sh_link);
 	} else {
@@ -68,6 +71,9 @@ sack_cumulative(struct tcpcb *tp, uint32_t ack)
 
 	while ((sh = TAILQ_FIRST(&tp->t_holes)) != NULL &&
 	    SEQ_LEQ(sh->sh_end, ack)) {
+		if (SEQ_LT(sh->sh_rxmit, sh->sh_end)) {
+			tcp_rack_reordered(tp);
+		}
 		sackhole_free(tp, sh);
 	}
 	if (SEQ_LEQ(tp->snd_fack, ack)) {
@@ -82,6 +88,9 @@ sack_cumulative(struct tcpcb *tp, uint32_t ack)
 		}
 		tp->snd_fack = ack;
 		return;
+	}
+	if (SEQ_LT(sh->sh_rxmit, ack)) {
+		tcp_rack_reordered(tp);
 	}
 	sh->sh_start = ack;
 	sh->sh_rxmit = seq_max(sh->sh_rxmit, ack);
@@ -104,6 +113,9 @@ sack_carve(struct tcpcb *tp, uint32_t start, uint32_t end)
 		if (SEQ_GEQ(sh->sh_start, end)) {
 			break;
 		}
+		if (SEQ_LT(sh->sh_rxmit, seq_min(end, sh->sh_end))) {
+			tcp_rack_reordered(tp);
+		}
 		if (SEQ_GEQ(sh->sh_start, start)) {
 			n += seq_min(end, sh->sh_end) - sh->sh_start;
 			if (SEQ_GEQ(end, sh->sh_end)) {
@@ -121,6 +133,9 @@ sack_carve(struct tcpcb *tp, uint32_t start, uint32_t end)
 			}
 			right->sh_rxmit = seq_max(sh->sh_rxmit, end);
 			right->sh_lost = sh->sh_lost;
+			right->sh_time = sh->sh_time;
+			right->sh_rxtime = sh->sh_rxtime;
+			right->sh_rxmax = sh->sh_rxmax;
 		}
 		n += seq_min(end, sh->sh_end) - start;
 		sh->sh_end = start;
@@ -181,6 +196,7 @@ tcp_sack_update(struct tcpcb *tp, const struct tcpopt *to, uint32_t ack)
 	TCPSTAT_ADD(tp->t_tcp, sack_rcv_blocks, to->to_nsacks);
 	if (sack_isdsack(to, ack)) {
 		TCPSTAT_INC(tp->t_tcp, dsack_recvd);
+		tcp_rack_dsack(tp);
 	}
 	for (int i = 0; i < to->to_nsacks; i++) {
 		const struct sackblk *b = &to->to_sacks[i];
@@ -221,15 +237,19 @@ tcp_sack_setpipe(struct tcpcb *tp)
 	struct sackhole *sh;
 	uint32_t top = tp->snd_fack, above = 0, ranges = 0;
 	uint32_t dup = (uint32_t)TCPTUN(tp->t_tcp, dupthresh);
+	bool count = tcp_rack_countdups(tp);
 
+	tcp_rack_mark(tp);
 	tp->t_pipe = SEQ_GT(tp->snd_max, tp->snd_fack) ?
-	    tp->snd_max - seq_max(tp->snd_fack, tp->snd_una) : 0;
-	TAILQ_FOREACH_REVERSE(sh, &tp->t_holes, sackhead, sh_link) {
+	    tp->snd_max - seq_max(tp->snd_fack, tp->snd_una) :
+	    0;
+	TAILQ_FOREACH_REVERSE (sh, &tp->t_holes, sackhead, sh_link) {
 		if (top != sh->sh_end) {
 			above += top - sh->sh_end;
 			ranges++;
 		}
-		if (ranges >= dup || above > (dup - 1) * tp->t_maxseg) {
+		if (count &&
+		    (ranges >= dup || above > (dup - 1) * tp->t_maxseg)) {
 			sh->sh_lost = true;
 		}
 		if (!sh->sh_lost) {
@@ -254,7 +274,7 @@ tcp_sack_nexthole(struct tcpcb *tp, bool lostonly)
 {
 	struct sackhole *sh;
 
-	TAILQ_FOREACH(sh, &tp->t_holes, sh_link) {
+	TAILQ_FOREACH (sh, &tp->t_holes, sh_link) {
 		if (SEQ_LT(sh->sh_rxmit, sh->sh_end) &&
 		    (sh->sh_lost || !lostonly)) {
 			return sh;
@@ -275,13 +295,13 @@ tcp_sack_alllost(struct tcpcb *tp)
 		sh = TAILQ_LAST(&tp->t_holes, sackhead);
 		if (sh != NULL && sh->sh_end == tp->snd_fack) {
 			sh->sh_end = tp->snd_max;
-		} else if (sackhole_new(tp, NULL, tp->snd_fack,
-		    tp->snd_max) == NULL) {
+		} else if (sackhole_new(tp, NULL, tp->snd_fack, tp->snd_max) ==
+		    NULL) {
 			return ENOMEM;
 		}
 		tp->snd_fack = tp->snd_max;
 	}
-	TAILQ_FOREACH(sh, &tp->t_holes, sh_link) {
+	TAILQ_FOREACH (sh, &tp->t_holes, sh_link) {
 		sh->sh_lost = true;
 		sh->sh_rxmit = sh->sh_start;
 	}
@@ -294,4 +314,6 @@ tcp_sack_sent(struct tcpcb *tp, struct sackhole *sh, uint32_t end)
 {
 	tp->t_pipe += end - sh->sh_rxmit;
 	sh->sh_rxmit = end;
+	sh->sh_rxtime = tp->t_stack->s_now;
+	sh->sh_rxmax = tp->snd_max;
 }

@@ -130,15 +130,19 @@ tcp_sendrst(struct tcpcb *tp)
 {
 	struct inpcb *inp = tp->t_inp;
 	struct tcpreply tr = {
-		.tr_laddr = &inp->inp_laddr, .tr_faddr = &inp->inp_faddr,
-		.tr_lport = inp->inp_lport, .tr_fport = inp->inp_fport,
+		.tr_laddr = &inp->inp_laddr,
+		.tr_faddr = &inp->inp_faddr,
+		.tr_lport = inp->inp_lport,
+		.tr_fport = inp->inp_fport,
 		.tr_seq = tcp_timer_active(tp, TCPT_PERSIST) ? tp->snd_nxt :
 							       tp->snd_max,
-		.tr_ack = tp->rcv_nxt, .tr_flags = TH_RST | TH_ACK,
-		.tr_tos = inp->inp_tos, .tr_ttl = inp->inp_ttl,
+		.tr_ack = tp->rcv_nxt,
+		.tr_flags = TH_RST | TH_ACK,
+		.tr_tos = inp->inp_tos,
+		.tr_ttl = inp->inp_ttl,
 		.tr_scope = in_pcbscope(inp),
-		.tr_freebind = (inp->inp_flags &
-		    (INP_ANYIP | INP_FREEBIND)) != 0 ||
+		.tr_freebind =
+		    (inp->inp_flags & (INP_ANYIP | INP_FREEBIND)) != 0 ||
 		    (tp->t_so->so_options & SOO_ANYIP) != 0,
 	};
 
@@ -191,8 +195,7 @@ uint32_t
 tcp_newtsoff(struct stack *s, const union inaddr *laddr, uint16_t lport,
     const union inaddr *faddr, uint16_t fport)
 {
-	return (uint32_t)tcp_tuplehash(s, SH_TSOFF, laddr, lport, faddr,
-	    fport);
+	return (uint32_t)tcp_tuplehash(s, SH_TSOFF, laddr, lport, faddr, fport);
 }
 
 uint32_t
@@ -207,6 +210,7 @@ tcp_sendseqinit(struct tcpcb *tp, uint32_t iss)
 	tp->iss = iss;
 	tp->snd_una = tp->snd_nxt = tp->snd_max = tp->snd_up = iss;
 	tp->snd_recover = tp->snd_fack = tp->t_smallend = iss;
+	tp->t_reodsack = iss;
 }
 
 void
@@ -233,8 +237,8 @@ tcp_mss_update(struct tcpcb *tp)
 	uint32_t hdr = tcp_iphdrlen(&inp->inp_faddr), mss;
 	struct ifnet *ifp = NULL;
 
-	tp->t_pmtu = ip_pathmtu(tp->t_stack, &inp->inp_route,
-	    &inp->inp_faddr, in_pcbscope(inp), &ifp);
+	tp->t_pmtu = ip_pathmtu(tp->t_stack, &inp->inp_route, &inp->inp_faddr,
+	    in_pcbscope(inp), &ifp);
 	if (tp->t_pmtu == 0) {
 		tp->t_pmtu = in_is4(&inp->inp_faddr) ? 576 : 1280;
 	}
@@ -242,10 +246,12 @@ tcp_mss_update(struct tcpcb *tp)
 		hdr += inp->inp_options->m_len;
 	}
 	mss = tp->t_pmtu > hdr + TCP_HDRLEN + 64 ?
-	    tp->t_pmtu - hdr - TCP_HDRLEN : 64;
+	    tp->t_pmtu - hdr - TCP_HDRLEN :
+	    64;
 	if (tp->t_peermss == 0) {
 		tp->t_peermss = (uint32_t)(in_is4(&inp->inp_faddr) ?
-		    TCPTUN(tp->t_tcp, mssdflt) : TCPTUN(tp->t_tcp, v6mssdflt));
+			TCPTUN(tp->t_tcp, mssdflt) :
+			TCPTUN(tp->t_tcp, v6mssdflt));
 	}
 	mss = u32min(mss, tp->t_peermss);
 	if (tp->t_usermss != 0) {
@@ -260,8 +266,8 @@ tcp_mss_update(struct tcpcb *tp)
 	tp->t_gsomax = 0;
 	if (ifp != NULL && TCPTUN(tp->t_tcp, tso) &&
 	    ifp->if_gsomax > hdr + TCP_MAXHDRLEN + mss) {
-		tp->t_gsomax = u32min(ifp->if_gsomax, 65535) - hdr -
-		    TCP_MAXHDRLEN;
+		tp->t_gsomax =
+		    u32min(ifp->if_gsomax, 65535) - hdr - TCP_MAXHDRLEN;
 	}
 }
 
@@ -312,8 +318,8 @@ tcp_synoptions(struct tcpcb *tp, const struct tcpopt *to)
 		tp->t_flags |= TF_SACK_PERMIT;
 	}
 	if (to->to_flags & TOF_MSS) {
-		tp->t_peermss = u32max(to->to_mss,
-		    (uint32_t)TCPTUN(tcp, minmss));
+		tp->t_peermss =
+		    u32max(to->to_mss, (uint32_t)TCPTUN(tcp, minmss));
 	}
 	tcp_mss_update(tp);
 }
@@ -392,8 +398,10 @@ tcp_reply(struct stack *s, const struct tcpreply *tr)
 {
 	uint32_t hdrlen = TCP_HDRLEN + tr->tr_optlen;
 	struct ip_outargs ioa = {
-		.ioa_src = tr->tr_laddr, .ioa_dst = tr->tr_faddr,
-		.ioa_scope = tr->tr_scope, .ioa_proto = IPPROTO_TCP,
+		.ioa_src = tr->tr_laddr,
+		.ioa_dst = tr->tr_faddr,
+		.ioa_scope = tr->tr_scope,
+		.ioa_proto = IPPROTO_TCP,
 		.ioa_ttl = tr->tr_ttl != 0 ? tr->tr_ttl : 64,
 		.ioa_tos = tr->tr_tos,
 		.ioa_flags = IPO_DF | (tr->tr_freebind ? IPO_FREEBIND : 0),
@@ -433,8 +441,10 @@ void
 tcp_reset_segment(struct stack *s, const struct tcpseg *sg)
 {
 	struct tcpreply tr = {
-		.tr_laddr = &sg->sg_laddr, .tr_faddr = &sg->sg_faddr,
-		.tr_lport = sg->sg_lport, .tr_fport = sg->sg_fport,
+		.tr_laddr = &sg->sg_laddr,
+		.tr_faddr = &sg->sg_faddr,
+		.tr_lport = sg->sg_lport,
+		.tr_fport = sg->sg_fport,
 		.tr_freebind = true,
 	};
 
@@ -496,8 +506,8 @@ tcp_init(struct stack *s)
 	}
 	error = sysctl_register(s, tcp_tunables, nitems(tcp_tunables), tcp);
 	if (error == 0) {
-		error = stat_register(s, tcp_counters, nitems(tcp_counters),
-		    tcp);
+		error =
+		    stat_register(s, tcp_counters, nitems(tcp_counters), tcp);
 	}
 	if (error == 0) {
 		error = tcp_syncache_init(tcp);
@@ -533,7 +543,7 @@ tcp_drain(struct stack *s)
 {
 	struct inpcb *inp;
 
-	LIST_FOREACH(inp, &s->s_tcbinfo->ipi_list, inp_list) {
+	LIST_FOREACH (inp, &s->s_tcbinfo->ipi_list, inp_list) {
 		if (inp->inp_ppcb != NULL) {
 			tcp_reass_free(intotcpcb(inp));
 		}

@@ -14,6 +14,9 @@
  *	iss	time (5) | index into cookie_mss (3) | keyed hash (24)
  *	tsval	...              | SACK (1) | window scale, 15: none (4)
  *
+ * An acknowledgment that finds the listener's queue full waits in its entry
+ * until the application accepts (tcp_syncache_room).
+ *
  * A listener with SOO_HOLDSYN has neither: a SYN makes a socket at once, and
  * the SYN,ACK waits for pru_accept().
  */
@@ -21,7 +24,7 @@
 #include "bsdcore/netinet/tcp_var.h"
 
 #define SC_HASH 256u
-#define SC_LEVELS 16u		/* retransmissions */
+#define SC_LEVELS 16u /* retransmissions */
 #define COOKIE_PERIOD (64 * NSEC_PER_SEC)
 #define COOKIE_TSBITS 5
 #define COOKIE_NOSCALE 15
@@ -29,29 +32,32 @@
 struct synent {
 	LIST_ENTRY(synent) sc_hash;
 	TAILQ_ENTRY(synent) sc_queue;
-	struct tcpcb	*sc_ltp;	/* the listener */
-	union inaddr	 sc_laddr, sc_faddr;
-	uint16_t	 sc_lport, sc_fport;
-	uint32_t	 sc_irs, sc_iss;
-	uint32_t	 sc_tsrecent, sc_tsoff;
-	uint32_t	 sc_scope;
-	uint16_t	 sc_mss;	/* the peer's, TOF_MSS */
-	uint16_t	 sc_offer;	/* the window we offered */
-	uint8_t		 sc_wscale;	/* the peer's, TOF_WSCALE */
-	uint8_t		 sc_flags;	/* TOF_*: what both want */
-	uint8_t		 sc_rexmts, sc_unreach;
-	bool		 sc_deferred;	/* ACK came, data have not */
-	uint64_t	 sc_time;	/* of the first SYN,ACK */
-	uint64_t	 sc_due;
+	struct tcpcb *sc_ltp; /* the listener */
+	union inaddr sc_laddr, sc_faddr;
+	uint16_t sc_lport, sc_fport;
+	uint32_t sc_irs, sc_iss;
+	uint32_t sc_tsrecent, sc_tsoff;
+	uint32_t sc_scope;
+	uint16_t sc_mss;   /* the peer's, TOF_MSS */
+	uint16_t sc_offer; /* the window we offered */
+	uint8_t sc_wscale; /* the peer's, TOF_WSCALE */
+	uint8_t sc_flags;  /* TOF_*: what both want */
+	uint8_t sc_rexmts, sc_unreach;
+	bool sc_deferred;      /* ACK came, data have not */
+	struct tcpseg *sc_ack; /* came, but the queue of the listener was full */
+	TAILQ_ENTRY(synent) sc_waiting; /* if it did */
+	uint64_t sc_time;		/* of the first SYN,ACK */
+	uint64_t sc_due;
 };
 
 struct syncache {
 	struct tcp_state *sy_tcp;
 	LIST_HEAD(synent_list, synent) sy_hash[SC_HASH];
 	TAILQ_HEAD(synent_queue, synent) sy_queue[SC_LEVELS];
-	uint32_t	 sy_count;
-	uint64_t	 sy_cookietime;	/* last cookie sent, 0 never */
-	struct callout	 sy_callout;
+	struct synent_queue sy_waiting; /* for room in their listeners' queues */
+	uint32_t sy_count;
+	uint64_t sy_cookietime; /* last cookie sent, 0 never */
+	struct callout sy_callout;
 };
 
 static const uint16_t cookie_mss[8] = { 216, 536, 1220, 1440, 1460, 4312, 8960,
@@ -76,8 +82,8 @@ sc_chain(struct syncache *sy, const union inaddr *laddr, uint16_t lport,
 	uint8_t v[36];
 
 	sc_tuple(v, laddr, lport, faddr, fport);
-	return &sy->sy_hash[stack_hash(sy->sy_tcp->tcs_stack, SH_PCB, v,
-	    sizeof(v)) % SC_HASH];
+	return &sy->sy_hash[stack_hash(sy->sy_tcp->tcs_stack, SH_PCB, v, sizeof(v)) %
+	    SC_HASH];
 }
 
 static struct synent *
@@ -89,10 +95,9 @@ sc_find(struct syncache *sy, const union inaddr *laddr, uint16_t lport,
 	if (sy->sy_count == 0) {
 		return NULL;
 	}
-	LIST_FOREACH(sc, sc_chain(sy, laddr, lport, faddr, fport), sc_hash) {
+	LIST_FOREACH (sc, sc_chain(sy, laddr, lport, faddr, fport), sc_hash) {
 		if (sc->sc_lport == lport && sc->sc_fport == fport &&
-		    in_eq(&sc->sc_laddr, laddr) &&
-		    in_eq(&sc->sc_faddr, faddr)) {
+		    in_eq(&sc->sc_laddr, laddr) && in_eq(&sc->sc_faddr, faddr)) {
 			return sc;
 		}
 	}
@@ -111,6 +116,10 @@ sc_free(struct syncache *sy, struct synent *sc)
 {
 	LIST_REMOVE(sc, sc_hash);
 	TAILQ_REMOVE(&sy->sy_queue[sc->sc_rexmts], sc, sc_queue);
+	if (sc->sc_ack != NULL) {
+		TAILQ_REMOVE(&sy->sy_waiting, sc, sc_waiting);
+		free(sc->sc_ack);
+	}
 	sy->sy_count--;
 	free(sc);
 }
@@ -138,23 +147,29 @@ static void
 sc_respond(struct tcp_state *tcp, const struct synent *sc, uint32_t tsval)
 {
 	const struct inpcb *linp = sc->sc_ltp->t_inp;
-	struct tcpsynopt so = { .to_flags = sc->sc_flags, .to_tsval = tsval,
+	struct tcpsynopt so = { .to_flags = sc->sc_flags,
+		.to_tsval = tsval,
 		.to_tsecr = sc->sc_tsrecent,
 		.to_wscale = tcp_wscale_offer(tcp) };
 	struct tcpreply tr = {
-		.tr_laddr = &sc->sc_laddr, .tr_faddr = &sc->sc_faddr,
-		.tr_lport = sc->sc_lport, .tr_fport = sc->sc_fport,
-		.tr_seq = sc->sc_iss, .tr_ack = sc->sc_irs + 1,
-		.tr_wnd = sc->sc_offer, .tr_flags = TH_SYN | TH_ACK,
-		.tr_tos = linp->inp_tos, .tr_ttl = linp->inp_ttl,
+		.tr_laddr = &sc->sc_laddr,
+		.tr_faddr = &sc->sc_faddr,
+		.tr_lport = sc->sc_lport,
+		.tr_fport = sc->sc_fport,
+		.tr_seq = sc->sc_iss,
+		.tr_ack = sc->sc_irs + 1,
+		.tr_wnd = sc->sc_offer,
+		.tr_flags = TH_SYN | TH_ACK,
+		.tr_tos = linp->inp_tos,
+		.tr_ttl = linp->inp_ttl,
 		.tr_scope = sc->sc_scope,
-		.tr_freebind = (linp->inp_flags &
-		    (INP_ANYIP | INP_FREEBIND)) != 0 ||
+		.tr_freebind =
+		    (linp->inp_flags & (INP_ANYIP | INP_FREEBIND)) != 0 ||
 		    (sc->sc_ltp->t_so->so_options & SOO_ANYIP) != 0,
 	};
 
-	so.to_mss = tcp_mss_offer(tcp->tcs_stack, NULL, &sc->sc_faddr,
-	    sc->sc_scope);
+	so.to_mss =
+	    tcp_mss_offer(tcp->tcs_stack, NULL, &sc->sc_faddr, sc->sc_scope);
 	if (sc->sc_ltp->t_usermss != 0) {
 		so.to_mss = (uint16_t)u32min(so.to_mss, sc->sc_ltp->t_usermss);
 	}
@@ -174,7 +189,8 @@ sc_synack(struct tcp_state *tcp, const struct synent *sc)
 static bool
 sc_deferring(const struct tcp_state *tcp, const struct synent *sc)
 {
-	return sc->sc_deferred && tcp->tcs_stack->s_now - sc->sc_time <
+	return sc->sc_deferred &&
+	    tcp->tcs_stack->s_now - sc->sc_time <
 	    (uint64_t)sc->sc_ltp->t_deferaccept * NSEC_PER_SEC;
 }
 
@@ -243,24 +259,23 @@ cookie_send(struct tcp_state *tcp, struct synent *sc)
 	sc->sc_iss = (uint32_t)(period & 31) << 27 | idx << 24 |
 	    cookie_hash(tcp, sc, period, idx);
 	if ((sc->sc_flags & TOF_TS) == 0) {
-		sc->sc_flags &= TOF_MSS;	/* nowhere to keep the rest */
+		sc->sc_flags &= TOF_MSS; /* nowhere to keep the rest */
 	}
 	bits = (sc->sc_flags & TOF_WSCALE ? sc->sc_wscale : COOKIE_NOSCALE) |
 	    (sc->sc_flags & TOF_SACKOK ? 16u : 0);
 	ts = tcp_tsclock(tcp->tcs_stack) + sc->sc_tsoff;
 	if ((ts & 31) < bits) {
-		ts -= 32;		/* never ahead of the clock */
+		ts -= 32; /* never ahead of the clock */
 	}
 	ts = (ts & ~31u) | bits;
-	tcp->tcs_syncache->sy_cookietime = tcp->tcs_stack->s_now | 1;
+	tcp->tcs_syncache->sy_cookietime = u64max(tcp->tcs_stack->s_now, 1);
 	TCPSTAT_INC(tcp, cookie_sent);
 	sc_respond(tcp, sc, ts);
 }
 
 /* Is sg the answer to a cookie of ours? Fills in *sc. */
 static bool
-cookie_check(struct tcp_state *tcp, const struct tcpseg *sg,
-    struct synent *sc)
+cookie_check(struct tcp_state *tcp, const struct tcpseg *sg, struct synent *sc)
 {
 	uint64_t now = tcp->tcs_stack->s_now, period = now / COOKIE_PERIOD;
 	uint64_t last = tcp->tcs_syncache->sy_cookietime;
@@ -271,7 +286,7 @@ cookie_check(struct tcp_state *tcp, const struct tcpseg *sg,
 		return false;
 	}
 	if ((period & 31) != iss >> 27) {
-		period--;		/* the one before is good, too */
+		period--; /* the one before is good, too */
 	}
 	sc->sc_irs = sg->sg_seq - 1;
 	if ((period & 31) != iss >> 27 ||
@@ -304,8 +319,9 @@ cookie_check(struct tcp_state *tcp, const struct tcpseg *sg,
 static void
 sc_inherit(struct inpcb *inp, const struct inpcb *linp, uint32_t scope)
 {
-	inp->inp_flags |= linp->inp_flags & (INP_V6ONLY | INP_PMTUDISC_DO |
-	    INP_PMTUDISC_DONT | INP_FREEBIND | INP_RECVERR);
+	inp->inp_flags |= linp->inp_flags &
+	    (INP_V6ONLY | INP_PMTUDISC_DO | INP_PMTUDISC_DONT | INP_FREEBIND |
+		INP_RECVERR);
 	if (linp->inp_flags & INP_ANYIP) {
 		inp->inp_flags |= INP_FREEBIND;
 	}
@@ -321,13 +337,15 @@ sc_inherit(struct inpcb *inp, const struct inpcb *linp, uint32_t scope)
 /* A socket and a control block for sc, in SYN_RECEIVED, nothing sent as far
  * as it knows. NULL: no room, or no memory. */
 static struct tcpcb *
-sc_connection(const struct synent *sc)
+sc_connection(const struct synent *sc, uint32_t state)
 {
 	struct tcpcb *ltp = sc->sc_ltp, *tp;
 	struct tcp_state *tcp = ltp->t_tcp;
-	struct tcpopt to = { .to_flags = sc->sc_flags, .to_mss = sc->sc_mss,
-		.to_wscale = sc->sc_wscale, .to_tsval = sc->sc_tsrecent };
-	struct socket *so = sonewconn(ltp->t_so, 0);
+	struct tcpopt to = { .to_flags = sc->sc_flags,
+		.to_mss = sc->sc_mss,
+		.to_wscale = sc->sc_wscale,
+		.to_tsval = sc->sc_tsrecent };
+	struct socket *so = sonewconn(ltp->t_so, state);
 	struct inpcb *inp;
 
 	if (so == NULL) {
@@ -336,7 +354,7 @@ sc_connection(const struct synent *sc)
 	inp = sotoinpcb(so);
 	tp = intotcpcb(inp);
 	if (in_pcbsetpair(inp, &sc->sc_laddr, sc->sc_lport, &sc->sc_faddr,
-	    sc->sc_fport) != 0) {
+		sc->sc_fport) != 0) {
 		soabort(so);
 		return NULL;
 	}
@@ -361,15 +379,16 @@ static void
 sc_hold(struct tcpcb *ltp, const struct synent *sc)
 {
 	struct tcp_state *tcp = ltp->t_tcp;
-	struct tcpcb *tp = sc_connection(sc);
+	struct tcpcb *tp = sc_connection(sc, 0);
 
 	if (tp == NULL) {
 		TCPDROP(tcp, listenoverflow);
 		return;
 	}
 	tp->t_flags |= TF_HELDSYN;
-	tcp_timer_arm(tp, TCPT_KEEP, tcp->tcs_stack->s_now +
-	    (uint64_t)TCPTUN(tcp, keepinit) * NSEC_PER_SEC);
+	tcp_timer_arm(tp, TCPT_KEEP,
+	    tcp->tcs_stack->s_now +
+		(uint64_t)TCPTUN(tcp, keepinit) * NSEC_PER_SEC);
 	if (ltp->t_so->so_newconn != NULL) {
 		ltp->t_so->so_newconn(ltp->t_so, tp->t_so);
 	}
@@ -390,10 +409,9 @@ sc_fill(struct synent *sc, struct tcpcb *ltp, const struct tcpseg *sg)
 	sc->sc_lport = sg->sg_lport;
 	sc->sc_fport = sg->sg_fport;
 	sc->sc_irs = sg->sg_seq;
-	sc->sc_tsoff = tcp_newtsoff(tcp->tcs_stack, &sc->sc_laddr,
-	    sc->sc_lport, &sc->sc_faddr, sc->sc_fport);
-	sc->sc_offer = (uint16_t)u32min(sbspace(&ltp->t_so->so_rcv),
-	    TCP_WINMAX);
+	sc->sc_tsoff = tcp_newtsoff(tcp->tcs_stack, &sc->sc_laddr, sc->sc_lport,
+	    &sc->sc_faddr, sc->sc_fport);
+	sc->sc_offer = (uint16_t)u32min(sbspace(&ltp->t_so->so_rcv), TCP_WINMAX);
 	sc->sc_time = tcp->tcs_stack->s_now;
 	if (in_islinklocal6(&sg->sg_faddr) && sg->sg_ifp != NULL) {
 		sc->sc_scope = sg->sg_ifp->if_index;
@@ -413,8 +431,9 @@ sc_fill(struct synent *sc, struct tcpcb *ltp, const struct tcpseg *sg)
 	}
 	if ((sc->sc_flags & TOF_MSS) == 0) {
 		sc->sc_flags |= TOF_MSS;
-		sc->sc_mss = (uint16_t)(in_is4(&sc->sc_faddr) ?
-		    TCPTUN(tcp, mssdflt) : TCPTUN(tcp, v6mssdflt));
+		sc->sc_mss =
+		    (uint16_t)(in_is4(&sc->sc_faddr) ? TCPTUN(tcp, mssdflt) :
+						       TCPTUN(tcp, v6mssdflt));
 	}
 }
 
@@ -449,8 +468,7 @@ tcp_syncache_add(struct tcpcb *ltp, struct tcpseg *sg)
 		return;
 	}
 	if (sy->sy_count >= TCPTUN(tcp, syncache_limit) ||
-	    TCPTUN(tcp, syncookies) == 2 ||
-	    (sc = malloc(sizeof(*sc))) == NULL) {
+	    TCPTUN(tcp, syncookies) == 2 || (sc = malloc(sizeof(*sc))) == NULL) {
 		if (TCPTUN(tcp, syncookies) == 0) {
 			TCPSTAT_INC(tcp, sc_overflow);
 			return;
@@ -462,15 +480,16 @@ tcp_syncache_add(struct tcpcb *ltp, struct tcpseg *sg)
 	TCPSTAT_INC(tcp, sc_added);
 	sy->sy_count++;
 	LIST_INSERT_HEAD(sc_chain(sy, &sc->sc_laddr, sc->sc_lport,
-	    &sc->sc_faddr, sc->sc_fport), sc, sc_hash);
+			     &sc->sc_faddr, sc->sc_fport),
+	    sc, sc_hash);
 	sc_enqueue(sy, sc);
 	sc_synack(tcp, sc);
 }
 
 /* May sg complete sc? false: *reset says whether to refuse it. */
 static bool
-sc_acceptable(struct tcp_state *tcp, struct synent *sc,
-    const struct tcpseg *sg, bool *reset)
+sc_acceptable(struct tcp_state *tcp, struct synent *sc, const struct tcpseg *sg,
+    bool *reset)
 {
 	*reset = sg->sg_ack != sc->sc_iss + 1;
 	if (*reset) {
@@ -499,6 +518,53 @@ sc_acceptable(struct tcp_state *tcp, struct synent *sc,
 	return true;
 }
 
+/* The handshake is done, but the listener's queue is full. The peer believes
+ * itself connected and repeats what it sends ever more rarely, many peers in
+ * step: remember the acknowledgment, and go on when there is room. */
+static void
+sc_wait(struct syncache *sy, struct synent *sc, const struct tcpseg *sg)
+{
+	if (sc->sc_ack != NULL || (sc->sc_ack = malloc(sizeof(*sg))) == NULL) {
+		return;
+	}
+	*sc->sc_ack = *sg;
+	sc->sc_ack->sg_m = NULL;
+	sc->sc_ack->sg_ifp = NULL;
+	sc->sc_ack->sg_seq = sc->sc_irs + 1;
+	sc->sc_ack->sg_len = sc->sc_ack->sg_segsz = sc->sc_ack->sg_urp = 0;
+	sc->sc_ack->sg_flags = TH_ACK;
+	sc->sc_ack->sg_opt.to_tsecr = 0; /* the wait is not the network's */
+	TAILQ_INSERT_TAIL(&sy->sy_waiting, sc, sc_waiting);
+}
+
+void
+tcp_syncache_room(struct tcpcb *ltp)
+{
+	struct syncache *sy = ltp->t_tcp->tcs_syncache;
+	struct synent *sc, *next;
+	struct tcpseg sg;
+	struct tcpcb *tp;
+
+	for (sc = TAILQ_FIRST(&sy->sy_waiting); sc != NULL; sc = next) {
+		next = TAILQ_NEXT(sc, sc_waiting);
+		if (sc->sc_ltp != ltp) {
+			continue;
+		}
+		tp = soqfull(ltp->t_so) ? NULL : sc_connection(sc, 0);
+		if (tp == NULL) {
+			return;
+		}
+		tp->snd_nxt = tp->snd_max = tp->iss + 1;
+		if (sc->sc_rexmts > 1) {
+			tp->t_flags |= TF_SYNCWND;
+		}
+		sg = *sc->sc_ack;
+		sc_free(sy, sc);
+		TCPSTAT_INC(ltp->t_tcp, sc_completed);
+		tcp_input_conn(tp, &sg);
+	}
+}
+
 struct tcpcb *
 tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg, bool *reset)
 {
@@ -518,9 +584,14 @@ tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg, bool *reset)
 		return NULL;
 	}
 	*reset = false;
-	tp = sc_connection(sc);
+	/* The backlog was asked when the SYN came, unless there is only a
+	 * cookie to show for it. */
+	tp = sc_connection(sc, cookie ? 0 : SS_ADMITTED);
 	if (tp == NULL) {
-		TCPDROP(tcp, listenoverflow);	/* it will be sent again */
+		TCPDROP(tcp, listenoverflow); /* it will be sent again */
+		if (!cookie) {
+			sc_wait(tcp->tcs_syncache, sc, sg);
+		}
 		return NULL;
 	}
 	tp->snd_nxt = tp->snd_max = tp->iss + 1;
@@ -572,8 +643,7 @@ sc_purge(struct syncache *sy, const struct tcpcb *ltp)
 	struct synent *sc, *next;
 
 	for (uint32_t i = 0; i < SC_LEVELS && sy->sy_count > 0; i++) {
-		for (sc = TAILQ_FIRST(&sy->sy_queue[i]); sc != NULL;
-		     sc = next) {
+		for (sc = TAILQ_FIRST(&sy->sy_queue[i]); sc != NULL; sc = next) {
 			next = TAILQ_NEXT(sc, sc_queue);
 			if (ltp == NULL || sc->sc_ltp == ltp) {
 				sc_free(sy, sc);
@@ -616,6 +686,7 @@ tcp_syncache_init(struct tcp_state *tcp)
 	for (uint32_t i = 0; i < SC_LEVELS; i++) {
 		TAILQ_INIT(&sy->sy_queue[i]);
 	}
+	TAILQ_INIT(&sy->sy_waiting);
 	callout_init(&sy->sy_callout, sc_timer, sy);
 	tcp->tcs_syncache = sy;
 	return 0;

@@ -9,8 +9,8 @@
  */
 #include "bsdcore/netinet/cc/cc.h"
 
-#define MS(n) ((uint64_t)(n)*NSEC_PER_MSEC)
-#define SEC(n) ((uint64_t)(n)*NSEC_PER_SEC)
+#define MS(n) ((uint64_t)(n) * NSEC_PER_MSEC)
+#define SEC(n) ((uint64_t)(n) * NSEC_PER_SEC)
 
 static void
 tcp_timer_sched(struct tcpcb *tp)
@@ -56,8 +56,8 @@ tcp_timer_stopall(struct tcpcb *tp)
 const char *
 tcp_timer_name(const struct tcpcb *tp)
 {
-	static const char *const names[] = { "rexmt", "persist", "keep",
-		"2msl", "delack", "pto" };
+	static const char *const names[] = { "rexmt", "persist", "keep", "2msl",
+		"delack", "pto" };
 	int best = -1;
 
 	for (int i = 0; i < TCPT_NTIMERS; i++) {
@@ -93,8 +93,7 @@ tcp_rtt_sample(struct tcpcb *tp, uint64_t rtt)
 		tp->t_srtt = rtt;
 		tp->t_rttvar = rtt / 2;
 	} else {
-		delta = rtt > tp->t_srtt ? rtt - tp->t_srtt :
-					   tp->t_srtt - rtt;
+		delta = rtt > tp->t_srtt ? rtt - tp->t_srtt : tp->t_srtt - rtt;
 		tp->t_rttvar = tp->t_rttvar - tp->t_rttvar / 4 + delta / 4;
 		tp->t_srtt = tp->t_srtt - tp->t_srtt / 8 + rtt / 8;
 	}
@@ -127,7 +126,8 @@ tcp_rexmt_limit(const struct tcpcb *tp)
 {
 	switch (tp->t_state) {
 	case TCPS_SYN_SENT:
-		return tp->t_rxtlimit != 0 ? tp->t_rxtlimit :
+		return tp->t_rxtlimit != 0 ?
+		    tp->t_rxtlimit :
 		    (uint32_t)TCPTUN(tp->t_tcp, syn_retries);
 	case TCPS_SYN_RECEIVED:
 		return (uint32_t)TCPTUN(tp->t_tcp, synack_retries);
@@ -141,8 +141,7 @@ tcp_giveup(struct tcpcb *tp)
 {
 	uint64_t stalled = tp->t_stack->s_now - tp->t_stalltime;
 
-	if (tp->t_usertimeout != 0 &&
-	    TCPS_HAVEESTABLISHED(tp->t_state)) {
+	if (tp->t_usertimeout != 0 && TCPS_HAVEESTABLISHED(tp->t_state)) {
 		return stalled >= MS(tp->t_usertimeout);
 	}
 	return tp->t_rxtshift >= tcp_rexmt_limit(tp);
@@ -262,8 +261,8 @@ tcp_persist_arm(struct tcpcb *tp)
 static bool
 tcp_persist_giveup(const struct tcpcb *tp)
 {
-	uint64_t silence = tp->t_stack->s_now -
-	    u64max(tp->t_rcvtime, tp->t_stalltime);
+	uint64_t silence =
+	    tp->t_stack->s_now - u64max(tp->t_rcvtime, tp->t_stalltime);
 
 	if (tp->t_usertimeout != 0 && silence >= MS(tp->t_usertimeout)) {
 		return true;
@@ -299,7 +298,7 @@ static uint64_t
 tcp_keepidle(const struct tcpcb *tp)
 {
 	return SEC(tp->t_keepidle != 0 ? tp->t_keepidle :
-	    TCPTUN(tp->t_tcp, keepidle));
+					 TCPTUN(tp->t_tcp, keepidle));
 }
 
 void
@@ -322,15 +321,20 @@ tcp_keep_probe(struct tcpcb *tp)
 {
 	struct inpcb *inp = tp->t_inp;
 	struct tcpreply tr = {
-		.tr_laddr = &inp->inp_laddr, .tr_faddr = &inp->inp_faddr,
-		.tr_lport = inp->inp_lport, .tr_fport = inp->inp_fport,
-		.tr_seq = tp->snd_una - 1, .tr_ack = tp->rcv_nxt,
-		.tr_wnd = (uint16_t)u32min(tp->rcv_wnd >> tp->t_rcvscale,
-		    TCP_WINMAX),
-		.tr_flags = TH_ACK, .tr_tos = inp->inp_tos,
-		.tr_ttl = inp->inp_ttl, .tr_scope = in_pcbscope(inp),
-		.tr_freebind = (inp->inp_flags &
-		    (INP_ANYIP | INP_FREEBIND)) != 0,
+		.tr_laddr = &inp->inp_laddr,
+		.tr_faddr = &inp->inp_faddr,
+		.tr_lport = inp->inp_lport,
+		.tr_fport = inp->inp_fport,
+		.tr_seq = tp->snd_una - 1,
+		.tr_ack = tp->rcv_nxt,
+		.tr_wnd =
+		    (uint16_t)u32min(tp->rcv_wnd >> tp->t_rcvscale, TCP_WINMAX),
+		.tr_flags = TH_ACK,
+		.tr_tos = inp->inp_tos,
+		.tr_ttl = inp->inp_ttl,
+		.tr_scope = in_pcbscope(inp),
+		.tr_freebind =
+		    (inp->inp_flags & (INP_ANYIP | INP_FREEBIND)) != 0,
 	};
 
 	if (tp->t_flags & TF_RCVD_TS) {
@@ -347,13 +351,14 @@ tcp_timer_keep(struct tcpcb *tp)
 {
 	uint64_t now = tp->t_stack->s_now, idle = now - tp->t_rcvtime;
 	uint32_t cnt = tp->t_keepcnt != 0 ? tp->t_keepcnt :
-	    (uint32_t)TCPTUN(tp->t_tcp, keepcnt);
-	uint64_t intvl = SEC(tp->t_keepintvl != 0 ? tp->t_keepintvl :
-	    TCPTUN(tp->t_tcp, keepintvl));
+					    (uint32_t)TCPTUN(tp->t_tcp, keepcnt);
+	uint64_t intvl =
+	    SEC(tp->t_keepintvl != 0 ? tp->t_keepintvl :
+				       TCPTUN(tp->t_tcp, keepintvl));
 
 	TCPSTAT_INC(tp->t_tcp, keeptimeo);
 	if (!TCPS_HAVEESTABLISHED(tp->t_state)) {
-		tcp_timedout(tp);	/* opening took too long */
+		tcp_timedout(tp); /* opening took too long */
 		return false;
 	}
 	if (idle < tcp_keepidle(tp)) {
@@ -367,8 +372,9 @@ tcp_timer_keep(struct tcpcb *tp)
 		tcp_timer_arm(tp, TCPT_KEEP, now + intvl);
 		return true;
 	}
-	if (tp->t_usertimeout != 0 ? (tp->t_keepprobes > 0 &&
-	    idle >= MS(tp->t_usertimeout)) : tp->t_keepprobes >= cnt) {
+	if (tp->t_usertimeout != 0 ?
+		(tp->t_keepprobes > 0 && idle >= MS(tp->t_usertimeout)) :
+		tp->t_keepprobes >= cnt) {
 		TCPSTAT_INC(tp->t_tcp, keepdrops);
 		tcp_timedout(tp);
 		return false;
@@ -416,11 +422,26 @@ tcp_timer_delack(struct tcpcb *tp)
 	return true;
 }
 
+/* A hole has been waited for long enough (RFC 8985 6.3). */
+static void
+tcp_timer_reorder(struct tcpcb *tp)
+{
+	tcp_sack_setpipe(tp);
+	if (!tcp_in_recovery(tp) && tcp_sack_lost(tp)) {
+		tcp_recovery_enter(tp);
+	}
+	(void)tcp_output(tp);
+}
+
 /* Tail loss probe (RFC 8985 7): one segment, so that its ACK or SACK shows
  * what was lost before the retransmission timer has to. */
 static bool
 tcp_timer_pto(struct tcpcb *tp)
 {
+	if (tp->t_nholes != 0) {
+		tcp_timer_reorder(tp);
+		return true;
+	}
 	TCPSTAT_INC(tp->t_tcp, pto);
 	if (tp->snd_max == tp->snd_una || tcp_in_recovery(tp)) {
 		return true;

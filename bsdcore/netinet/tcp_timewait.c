@@ -16,16 +16,16 @@
 struct tcptw {
 	LIST_ENTRY(tcptw) tw_hash;
 	TAILQ_ENTRY(tcptw) tw_age;
-	union inaddr	 tw_laddr, tw_faddr;
-	uint16_t	 tw_lport, tw_fport;
-	uint32_t	 tw_snd_nxt, tw_rcv_nxt;
-	uint32_t	 tw_tsrecent, tw_tsoff;
-	uint32_t	 tw_scope;
-	uint16_t	 tw_wnd;	/* as last advertised */
-	uint8_t		 tw_tos, tw_ttl;
-	bool		 tw_ts;		/* timestamps were in use */
-	bool		 tw_freebind;
-	uint64_t	 tw_expire;
+	union inaddr tw_laddr, tw_faddr;
+	uint16_t tw_lport, tw_fport;
+	uint32_t tw_snd_nxt, tw_rcv_nxt;
+	uint32_t tw_tsrecent, tw_tsoff;
+	uint32_t tw_scope;
+	uint16_t tw_wnd; /* as last advertised */
+	uint8_t tw_tos, tw_ttl;
+	bool tw_ts; /* timestamps were in use */
+	bool tw_freebind;
+	uint64_t tw_expire;
 };
 CTASSERT(sizeof(struct tcptw) <= 128);
 
@@ -33,10 +33,10 @@ LIST_HEAD(tcptw_list, tcptw);
 
 struct tcptw_table {
 	struct tcp_state *tt_tcp;
-	struct tcptw_list *tt_hash;	/* tt_mask + 1 chains */
-	uint32_t	 tt_mask, tt_count;
-	TAILQ_HEAD(, tcptw) tt_age;	/* the oldest first */
-	struct callout	 tt_callout;	/* at the oldest's end */
+	struct tcptw_list *tt_hash; /* tt_mask + 1 chains */
+	uint32_t tt_mask, tt_count;
+	TAILQ_HEAD(, tcptw) tt_age; /* the oldest first */
+	struct callout tt_callout;  /* at the oldest's end */
 };
 
 static uint32_t
@@ -49,20 +49,20 @@ tw_hashval(const struct tcptw_table *tt, const union inaddr *laddr,
 	memcpy(v + 16, faddr, 16);
 	be16put(v + 32, lport);
 	be16put(v + 34, fport);
-	return (uint32_t)stack_hash(tt->tt_tcp->tcs_stack, SH_PCB, v,
-	    sizeof(v));
+	return (uint32_t)stack_hash(tt->tt_tcp->tcs_stack, SH_PCB, v, sizeof(v));
 }
 
 static struct tcptw_list *
 tw_chain(struct tcptw_table *tt, const struct tcptw *tw)
 {
 	return &tt->tt_hash[tw_hashval(tt, &tw->tw_laddr, tw->tw_lport,
-	    &tw->tw_faddr, tw->tw_fport) & tt->tt_mask];
+				&tw->tw_faddr, tw->tw_fport) &
+	    tt->tt_mask];
 }
 
 static struct tcptw *
-tw_find(const struct tcptw_table *tt, const union inaddr *laddr,
-    uint16_t lport, const union inaddr *faddr, uint16_t fport)
+tw_find(const struct tcptw_table *tt, const union inaddr *laddr, uint16_t lport,
+    const union inaddr *faddr, uint16_t fport)
 {
 	struct tcptw *tw;
 	uint32_t h;
@@ -71,10 +71,9 @@ tw_find(const struct tcptw_table *tt, const union inaddr *laddr,
 		return NULL;
 	}
 	h = tw_hashval(tt, laddr, lport, faddr, fport);
-	LIST_FOREACH(tw, &tt->tt_hash[h & tt->tt_mask], tw_hash) {
+	LIST_FOREACH (tw, &tt->tt_hash[h & tt->tt_mask], tw_hash) {
 		if (tw->tw_lport == lport && tw->tw_fport == fport &&
-		    in_eq(&tw->tw_laddr, laddr) &&
-		    in_eq(&tw->tw_faddr, faddr)) {
+		    in_eq(&tw->tw_laddr, laddr) && in_eq(&tw->tw_faddr, faddr)) {
 			return tw;
 		}
 	}
@@ -95,7 +94,7 @@ tw_grow(struct tcptw_table *tt)
 	free(tt->tt_hash);
 	tt->tt_hash = v;
 	tt->tt_mask = n - 1;
-	TAILQ_FOREACH(tw, &tt->tt_age, tw_age) {
+	TAILQ_FOREACH (tw, &tt->tt_age, tw_age) {
 		LIST_INSERT_HEAD(tw_chain(tt, tw), tw, tw_hash);
 	}
 }
@@ -115,8 +114,8 @@ tw_restart(struct tcptw_table *tt, struct tcptw *tw)
 {
 	struct stack *s = tt->tt_tcp->tcs_stack;
 
-	tw->tw_expire = s->s_now +
-	    2 * (uint64_t)TCPTUN(tt->tt_tcp, msl) * NSEC_PER_MSEC;
+	tw->tw_expire =
+	    s->s_now + 2 * (uint64_t)TCPTUN(tt->tt_tcp, msl) * NSEC_PER_MSEC;
 	TAILQ_INSERT_TAIL(&tt->tt_age, tw, tw_age);
 	if (!callout_pending(&tt->tt_callout)) {
 		callout_reset(s, &tt->tt_callout, tw->tw_expire);
@@ -195,8 +194,7 @@ tw_fill(struct tcptw *tw, const struct tcpcb *tp)
 	tw->tw_fport = inp->inp_fport;
 	tw->tw_snd_nxt = tp->snd_max;
 	tw->tw_rcv_nxt = tp->rcv_nxt;
-	tw->tw_wnd = (uint16_t)u32min(tp->rcv_wnd >> tp->t_rcvscale,
-	    TCP_WINMAX);
+	tw->tw_wnd = (uint16_t)u32min(tp->rcv_wnd >> tp->t_rcvscale, TCP_WINMAX);
 	tw->tw_tos = inp->inp_tos;
 	tw->tw_ttl = inp->inp_ttl;
 	tw->tw_scope = in_pcbscope(inp);
@@ -239,18 +237,23 @@ static void
 tw_ack(struct tcp_state *tcp, const struct tcptw *tw)
 {
 	struct tcpreply tr = {
-		.tr_laddr = &tw->tw_laddr, .tr_faddr = &tw->tw_faddr,
-		.tr_lport = tw->tw_lport, .tr_fport = tw->tw_fport,
-		.tr_seq = tw->tw_snd_nxt, .tr_ack = tw->tw_rcv_nxt,
-		.tr_wnd = tw->tw_wnd, .tr_flags = TH_ACK,
-		.tr_tos = tw->tw_tos, .tr_ttl = tw->tw_ttl,
-		.tr_scope = tw->tw_scope, .tr_freebind = tw->tw_freebind,
+		.tr_laddr = &tw->tw_laddr,
+		.tr_faddr = &tw->tw_faddr,
+		.tr_lport = tw->tw_lport,
+		.tr_fport = tw->tw_fport,
+		.tr_seq = tw->tw_snd_nxt,
+		.tr_ack = tw->tw_rcv_nxt,
+		.tr_wnd = tw->tw_wnd,
+		.tr_flags = TH_ACK,
+		.tr_tos = tw->tw_tos,
+		.tr_ttl = tw->tw_ttl,
+		.tr_scope = tw->tw_scope,
+		.tr_freebind = tw->tw_freebind,
 	};
 
 	if (tw->tw_ts) {
 		tr.tr_optlen = (uint8_t)tcp_ts_put(tr.tr_opt,
-		    tcp_tsclock(tcp->tcs_stack) + tw->tw_tsoff,
-		    tw->tw_tsrecent);
+		    tcp_tsclock(tcp->tcs_stack) + tw->tw_tsoff, tw->tw_tsrecent);
 	}
 	tcp_reply(tcp->tcs_stack, &tr);
 }
@@ -277,11 +280,10 @@ tcp_tw_input(struct tcp_state *tcp, struct tcpseg *sg)
 		return TCPTW_NONE;
 	}
 	if (sg->sg_flags & TH_RST) {
-		TCPDROP(tcp, timewait);		/* RFC 1337 */
+		TCPDROP(tcp, timewait); /* RFC 1337 */
 		return TCPTW_DONE;
 	}
-	if ((sg->sg_flags & (TH_SYN | TH_ACK)) == TH_SYN &&
-	    tw_newer(tw, sg)) {
+	if ((sg->sg_flags & (TH_SYN | TH_ACK)) == TH_SYN && tw_newer(tw, sg)) {
 		TCPSTAT_INC(tcp, tw_recycled);
 		sg->sg_iss = tw->tw_snd_nxt + TW_ISSGAP;
 		sg->sg_hasiss = true;
@@ -323,7 +325,7 @@ tcp_twinuse(struct stack *s, const union inaddr *laddr, uint16_t lport)
 {
 	const struct tcptw *tw;
 
-	TAILQ_FOREACH(tw, &s->s_tcp->tcs_tw->tt_age, tw_age) {
+	TAILQ_FOREACH (tw, &s->s_tcp->tcs_tw->tt_age, tw_age) {
 		if (tw->tw_lport == lport &&
 		    (in_isany(laddr) || in_eq(laddr, &tw->tw_laddr))) {
 			return true;

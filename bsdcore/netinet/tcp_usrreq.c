@@ -147,6 +147,13 @@ tcp_usr_accept(struct socket *so)
 	return 0;
 }
 
+static int
+tcp_usr_room(struct socket *so)
+{
+	tcp_syncache_room(sototcpcb(so));
+	return 0;
+}
+
 /* ---- close ---- */
 
 bool
@@ -256,11 +263,10 @@ tcp_usr_send(struct socket *so, int flags, struct mbuf *m,
 {
 	struct tcpcb *tp = sototcpcb(so);
 
-	(void)to;		/* connected: Linux ignores it, too */
+	(void)to; /* connected: Linux ignores it, too */
 	(void)tolen;
 	m_freem(control);
-	if (!TCPS_HAVEESTABLISHED(tp->t_state) ||
-	    TCPS_HAVECLOSED(tp->t_state)) {
+	if (!TCPS_HAVEESTABLISHED(tp->t_state) || TCPS_HAVECLOSED(tp->t_state)) {
 		m_freem(m);
 		return EPIPE;
 	}
@@ -327,8 +333,7 @@ tcp_usr_rcvd(struct socket *so, int flags)
 }
 
 static int
-tcp_usr_peeraddr(struct socket *so, struct sockaddr_storage *ss,
-    socklen_t *len)
+tcp_usr_peeraddr(struct socket *so, struct sockaddr_storage *ss, socklen_t *len)
 {
 	const struct tcpcb *tp = sototcpcb(so);
 
@@ -344,6 +349,7 @@ const struct pr_usrreqs tcp_usrreqs = {
 	.pru_bind = tcp_usr_bind,
 	.pru_listen = tcp_usr_listen,
 	.pru_accept = tcp_usr_accept,
+	.pru_room = tcp_usr_room,
 	.pru_connect = tcp_usr_connect,
 	.pru_disconnect = tcp_usr_disconnect,
 	.pru_shutdown = tcp_usr_shutdown,

@@ -11,6 +11,7 @@
  *	tcp_timewait.c	compressed TIME_WAIT
  *	tcp_output.c	what to send next, and building it
  *	tcp_sack.c	scoreboard of what the peer has (RFC 6675)
+ *	tcp_rack.c	loss by time (RFC 8985)
  *	tcp_timer.c	retransmission, persist, keepalive, FIN_WAIT_2
  *	tcp_subr.c	life of a control block, ICMP, path MTU, replies
  *	tcp_usrreq.c	what the socket layer asks
@@ -42,7 +43,7 @@ void tcp_input(struct stack *s, struct mbuf *m, int off);
 void tcp_ctlinput(struct stack *s, int cmd, const struct ctlparam *cp);
 int tcp_ctloutput(struct socket *so, struct sockopt *sopt);
 extern const struct pr_usrreqs tcp_usrreqs;
-int tcp_init(struct stack *s);	/* makes s_tcbinfo, too */
+int tcp_init(struct stack *s); /* makes s_tcbinfo, too */
 void tcp_fini(struct stack *s);
 void tcp_drain(struct stack *s);
 /* Fills state, rxbytes, txbytes, rexmt, srtt_ns, cwnd and timer. */
@@ -58,202 +59,209 @@ bool tcp_twinuse(struct stack *s, const union inaddr *laddr, uint16_t lport);
 #define TOF_SACKOK 0x04
 #define TOF_TS 0x08
 #define TOF_SACK 0x10
-#define TCP_MAXSACK 4		/* blocks in one segment */
+#define TCP_MAXSACK 4 /* blocks in one segment */
 
 struct sackblk {
-	uint32_t	 sb_start, sb_end;	/* [start, end) */
+	uint32_t sb_start, sb_end; /* [start, end) */
 };
 
 struct tcpopt {
-	uint32_t	 to_tsval, to_tsecr;
-	uint16_t	 to_mss;
-	uint8_t		 to_wscale;
-	uint8_t		 to_flags;	/* TOF_* */
-	uint8_t		 to_nsacks;
-	struct sackblk	 to_sacks[TCP_MAXSACK];
+	uint32_t to_tsval, to_tsecr;
+	uint16_t to_mss;
+	uint8_t to_wscale;
+	uint8_t to_flags; /* TOF_* */
+	uint8_t to_nsacks;
+	struct sackblk to_sacks[TCP_MAXSACK];
 };
 
 struct tcpseg {
-	struct mbuf	*sg_m;		/* payload, headers off; owned by the segment */
-	struct ifnet	*sg_ifp;
-	union inaddr	 sg_laddr, sg_faddr;	/* ours, the sender's */
-	uint16_t	 sg_lport, sg_fport;
-	uint32_t	 sg_seq, sg_ack;
-	uint32_t	 sg_len;	/* payload bytes */
-	uint32_t	 sg_wnd;	/* as on the wire until scaled */
-	uint32_t	 sg_count;	/* wire segments merged into this one */
-	uint16_t	 sg_segsz;	/* payload of each, 0: just one */
-	uint16_t	 sg_urp;
-	uint8_t		 sg_flags;	/* TH_* */
-	bool		 sg_needoutput;	/* call tcp_output() when done */
-	bool		 sg_hasiss;	/* sg_iss: what a new incarnation */
-	uint32_t	 sg_iss;	/* must start at or after */
-	struct tcpopt	 sg_opt;
+	struct mbuf *sg_m; /* payload, headers off; owned by the segment */
+	struct ifnet *sg_ifp;
+	union inaddr sg_laddr, sg_faddr; /* ours, the sender's */
+	uint16_t sg_lport, sg_fport;
+	uint32_t sg_seq, sg_ack;
+	uint32_t sg_len;   /* payload bytes */
+	uint32_t sg_wnd;   /* as on the wire until scaled */
+	uint32_t sg_count; /* wire segments merged into this one */
+	uint16_t sg_segsz; /* payload of each, 0: just one */
+	uint16_t sg_urp;
+	uint8_t sg_flags;   /* TH_* */
+	bool sg_needoutput; /* call tcp_output() when done */
+	bool sg_hasiss;	    /* sg_iss: what a new incarnation */
+	uint32_t sg_iss;    /* must start at or after */
+	struct tcpopt sg_opt;
 };
 
-void tcp_dooptions(struct tcpopt *to, const uint8_t *cp, uint32_t cnt,
-    bool syn);
+void tcp_dooptions(struct tcpopt *to, const uint8_t *cp, uint32_t cnt, bool syn);
 
 /* ---- the control block ---- */
 
 enum tcp_timer_id {
-	TCPT_REXMT,	/* retransmission (RFC 6298) */
-	TCPT_PERSIST,	/* zero-window probes; corked data */
-	TCPT_KEEP,	/* keepalive, and the limit on opening */
-	TCPT_2MSL,	/* FIN_WAIT_2 of a closed socket */
+	TCPT_REXMT,   /* retransmission (RFC 6298) */
+	TCPT_PERSIST, /* zero-window probes; corked data */
+	TCPT_KEEP,    /* keepalive, and the limit on opening */
+	TCPT_2MSL,    /* FIN_WAIT_2 of a closed socket */
 	TCPT_DELACK,
-	TCPT_PTO,	/* tail loss probe, RACK reordering */
+	TCPT_PTO, /* tail loss probe, RACK reordering */
 	TCPT_NTIMERS
 };
 
 /* A range the peer has not got, below the highest it has. */
 struct sackhole {
 	TAILQ_ENTRY(sackhole) sh_link;
-	uint32_t	 sh_start, sh_end;
-	uint32_t	 sh_rxmit;	/* sent again up to here */
-	bool		 sh_lost;	/* RFC 6675 IsLost() */
+	uint32_t sh_start, sh_end;
+	uint32_t sh_rxmit;  /* sent again up to here */
+	bool sh_lost;	    /* RFC 6675 IsLost(), or by time */
+	uint32_t sh_rxmax;  /* snd_max when it was last sent again */
+	uint64_t sh_time;   /* when a later segment was found to have arrived */
+	uint64_t sh_rxtime; /* when it was last sent again */
 };
 TAILQ_HEAD(sackhead, sackhole);
 
 /* Consecutive out-of-order data. */
 struct tseg {
 	TAILQ_ENTRY(tseg) tq_link;
-	uint32_t	 tq_seq, tq_len;
-	uint32_t	 tq_mem;	/* bytes of buffers behind it */
-	struct mbuf	*tq_head, *tq_tail;
+	uint32_t tq_seq, tq_len;
+	uint32_t tq_mem; /* bytes of buffers behind it */
+	struct mbuf *tq_head, *tq_tail;
 };
 TAILQ_HEAD(tseghead, tseg);
 
-struct cubic {			/* cc_cubic.c */
-	uint64_t	 cu_epoch;	/* ns; 0: none */
-	uint32_t	 cu_wmax, cu_k;	/* bytes; ms */
-	uint32_t	 cu_west, cu_wprior;	/* bytes */
-	uint32_t	 cu_acked;	/* bytes not yet credited */
-	uint32_t	 cu_estacked;
+struct cubic {			     /* cc_cubic.c */
+	uint64_t cu_epoch;	     /* ns; 0: none */
+	uint32_t cu_wmax, cu_k;	     /* bytes; ms */
+	uint32_t cu_west, cu_wprior; /* bytes */
+	uint32_t cu_acked;	     /* bytes not yet credited */
+	uint32_t cu_estacked;
 };
 
 struct tcpcb {
 	struct tcp_state *t_tcp;
-	struct stack	*t_stack;
-	struct inpcb	*t_inp;
-	struct socket	*t_so;
+	struct stack *t_stack;
+	struct inpcb *t_inp;
+	struct socket *t_so;
 	const struct cc_algo *t_cc;
 
-	uint32_t	 t_flags;	/* TF_* */
-	uint8_t		 t_state;	/* written by tcp_setstate() only */
-	uint8_t		 t_rxtshift;	/* backoff */
-	uint8_t		 t_sndscale, t_rcvscale;	/* in use */
-	uint8_t		 t_reqscale;	/* what we ask for */
-	uint8_t		 t_quickacks;	/* ACKs still sent at once */
-	uint8_t		 t_keepprobes;	/* unanswered */
-	uint8_t		 t_rxtlimit;	/* TCP_SYNCNT, 0 default */
+	uint32_t t_flags;		/* TF_* */
+	uint8_t t_state;		/* written by tcp_setstate() only */
+	uint8_t t_rxtshift;		/* backoff */
+	uint8_t t_sndscale, t_rcvscale; /* in use */
+	uint8_t t_reqscale;		/* what we ask for */
+	uint8_t t_quickacks;		/* ACKs still sent at once */
+	uint8_t t_keepprobes;		/* unanswered */
+	uint8_t t_rxtlimit;		/* TCP_SYNCNT, 0 default */
 
 	/* Send sequence space, in the words of RFC 9293 3.3.1. */
-	uint32_t	 snd_una, snd_nxt, snd_max;
-	uint32_t	 snd_wnd, snd_wl1, snd_wl2, snd_up, iss;
-	uint32_t	 max_sndwnd;
-	uint32_t	 t_smallend;	/* end of the last short segment (Nagle) */
-	uint32_t	 snd_cwnd, snd_ssthresh;	/* bytes */
-	uint32_t	 snd_recover;	/* recovery ends here (RFC 6582) */
-	uint32_t	 t_dupacks;
-	uint32_t	 t_mss;		/* payload and options of a segment */
-	uint32_t	 t_maxseg;	/* payload, timestamps off */
-	uint32_t	 t_peermss;	/* what the peer's option said */
-	uint32_t	 t_usermss;	/* TCP_MAXSEG, 0 none */
-	uint32_t	 t_gsomax;	/* payload of the largest super-segment */
-	uint32_t	 t_pmtu;
+	uint32_t snd_una, snd_nxt, snd_max;
+	uint32_t snd_wnd, snd_wl1, snd_wl2, snd_up, iss;
+	uint32_t max_sndwnd;
+	uint32_t t_smallend; /* end of the last short segment (Nagle) */
+	uint32_t snd_cwnd, snd_ssthresh; /* bytes */
+	uint32_t snd_recover;		 /* recovery ends here (RFC 6582) */
+	uint32_t t_dupacks;
+	uint32_t t_mss;	    /* payload and options of a segment */
+	uint32_t t_maxseg;  /* payload, timestamps off */
+	uint32_t t_peermss; /* what the peer's option said */
+	uint32_t t_usermss; /* TCP_MAXSEG, 0 none */
+	uint32_t t_gsomax;  /* payload of the largest super-segment */
+	uint32_t t_pmtu;
 
 	/* Receive sequence space. */
-	uint32_t	 rcv_nxt, rcv_wnd, rcv_adv, rcv_up, irs;
-	uint32_t	 t_lastacksent;
-	uint32_t	 t_unacked;	/* bytes received since the last ACK */
-	uint32_t	 t_rcvmss;	/* largest segment seen */
-	uint32_t	 t_wndclamp;	/* TCP_WINDOW_CLAMP, 0 none */
+	uint32_t rcv_nxt, rcv_wnd, rcv_adv, rcv_up, irs;
+	uint32_t t_lastacksent;
+	uint32_t t_unacked;  /* bytes received since the last ACK */
+	uint32_t t_rcvmss;   /* largest segment seen */
+	uint32_t t_wndclamp; /* TCP_WINDOW_CLAMP, 0 none */
 
 	/* Timestamps (RFC 7323). */
-	uint32_t	 t_tsoff, t_tsrecent;
-	uint64_t	 t_tsrecent_age;
+	uint32_t t_tsoff, t_tsrecent;
+	uint64_t t_tsrecent_age;
 
 	/* Round-trip time and timers; ns. */
-	uint64_t	 t_srtt, t_rttvar, t_rto, t_minrtt;
-	uint64_t	 t_rtttime;	/* when the timed byte left, 0 none */
-	uint32_t	 t_rtseq;	/* it is acknowledged beyond this */
-	uint32_t	 t_rexmtts;	/* timestamp of the first retransmission */
-	uint64_t	 t_rcvtime, t_sndtime;	/* last segment, last data */
-	uint64_t	 t_stalltime;	/* oldest byte unacknowledged since */
-	uint64_t	 t_timer[TCPT_NTIMERS];	/* CALLOUT_NEVER: off */
-	struct callout	 t_callout;	/* at the earliest of them */
+	uint64_t t_srtt, t_rttvar, t_rto, t_minrtt;
+	uint64_t t_rtttime; /* when the timed byte left, 0 none */
+	uint32_t t_rtseq;   /* it is acknowledged beyond this */
+	uint32_t t_rexmtts; /* timestamp of the first retransmission */
+	uint64_t t_rcvtime, t_sndtime;	/* last segment, last data */
+	uint64_t t_stalltime;		/* oldest byte unacknowledged since */
+	uint64_t t_timer[TCPT_NTIMERS]; /* CALLOUT_NEVER: off */
+	struct callout t_callout;	/* at the earliest of them */
 
 	/* Undo of a spurious timeout. */
-	uint32_t	 t_prevcwnd, t_prevssthresh;
+	uint32_t t_prevcwnd, t_prevssthresh;
 
 	/* Loss (tcp_sack.c). */
-	struct sackhead	 t_holes;
-	uint32_t	 t_nholes;
-	uint32_t	 snd_fack;	/* above the highest byte SACKed */
-	uint32_t	 t_pipe;	/* bytes in the network (RFC 6675) */
-	uint32_t	 t_sackedbytes;
+	struct sackhead t_holes;
+	uint32_t t_nholes;
+	uint32_t snd_fack; /* above the highest byte SACKed */
+	uint32_t t_pipe;   /* bytes in the network (RFC 6675) */
+	uint32_t t_sackedbytes;
+	uint8_t t_reowndmult; /* RACK.reo_wnd_mult - 1 */
+	uint8_t t_reopersist; /* recoveries it is kept for */
+	uint32_t t_reodsack;  /* one DSACK a round trip counts */
 
 	/* Out-of-order data (tcp_reass.c). */
-	struct tseghead	 t_segq;
-	uint32_t	 t_segqlen, t_segqmem;
-	uint32_t	 t_sackrecent[TCP_MAXSACK];	/* starts, newest first */
-	uint8_t		 t_nrecent;
-	uint8_t		 t_challenges;	/* in this second */
-	uint32_t	 t_challengesec;
-	struct sackblk	 t_dsack;	/* start == end: none */
-	uint32_t	 t_finseq;
+	struct tseghead t_segq;
+	uint32_t t_segqlen, t_segqmem;
+	uint32_t t_sackrecent[TCP_MAXSACK]; /* starts, newest first */
+	uint8_t t_nrecent;
+	uint8_t t_challenges; /* in this second */
+	uint32_t t_challengesec;
+	struct sackblk t_dsack; /* start == end: none */
+	uint32_t t_finseq;
 
 	/* Options of the socket. */
-	uint32_t	 t_keepidle, t_keepintvl, t_keepcnt;	/* s; 0 default */
-	uint32_t	 t_usertimeout;	/* ms; 0 none */
-	int32_t		 t_linger2;	/* s; 0 default, < 0 none */
-	uint32_t	 t_notsentlowat;
-	uint32_t	 t_deferaccept;	/* s */
-	int		 t_softerror;
+	uint32_t t_keepidle, t_keepintvl, t_keepcnt; /* s; 0 default */
+	uint32_t t_usertimeout;			     /* ms; 0 none */
+	int32_t t_linger2; /* s; 0 default, < 0 none */
+	uint32_t t_notsentlowat;
+	uint32_t t_deferaccept; /* s */
+	int t_softerror;
 
 	/* Receive buffer autotuning. */
-	uint64_t	 t_rcvqtime;
-	uint32_t	 t_rcvqcopied, t_rcvqspace;
+	uint64_t t_rcvqtime;
+	uint32_t t_rcvqcopied, t_rcvqspace;
 
 	/* For TCP_INFO and netstat. */
-	uint32_t	 t_segsin, t_segsout, t_rexmitpack;
-	uint64_t	 t_rcvbytes, t_ackedbytes, t_sentbytes, t_rexmitbytes;
+	uint32_t t_segsin, t_segsout, t_rexmitpack;
+	uint64_t t_rcvbytes, t_ackedbytes, t_sentbytes, t_rexmitbytes;
 
 	union {
 		struct cubic ccd_cubic;
-		uint32_t ccd_acked;	/* newreno: bytes toward the next step */
+		uint32_t ccd_acked; /* newreno: bytes toward the next step */
 	} t_ccd;
 };
 CTASSERT(sizeof(struct tcpcb) <= 1024);
 
 /* t_flags */
-#define TF_ACKNOW 0x000001	/* ACK at once */
-#define TF_DELACK 0x000002	/* an ACK is owed */
+#define TF_ACKNOW 0x000001 /* ACK at once */
+#define TF_DELACK 0x000002 /* an ACK is owed */
 #define TF_NODELAY 0x000004
 #define TF_CORK 0x000008
-#define TF_MORETOCOME 0x000010	/* the last send said MSG_MORE */
+#define TF_MORETOCOME 0x000010 /* the last send said MSG_MORE */
 #define TF_SENTFIN 0x000020
 #define TF_REQ_SCALE 0x000040
 #define TF_RCVD_SCALE 0x000080
 #define TF_REQ_TS 0x000100
-#define TF_RCVD_TS 0x000200	/* timestamps are in use */
+#define TF_RCVD_TS 0x000200 /* timestamps are in use */
 #define TF_SACK_PERMIT 0x000400
-#define TF_NEEDFIN 0x000800	/* the user closed before the handshake ended */
-#define TF_HELDSYN 0x001000	/* SOO_HOLDSYN: SYN,ACK waits for pru_accept() */
+#define TF_NEEDFIN 0x000800 /* the user closed before the handshake ended */
+#define TF_HELDSYN 0x001000 /* SOO_HOLDSYN: SYN,ACK waits for pru_accept() */
 #define TF_FASTRECOVERY 0x002000
 #define TF_RTORECOVERY 0x004000
-#define TF_FORCE 0x008000	/* send something even if the window is shut */
-#define TF_PASSIVE 0x010000	/* opened by a listener (RFC 9293 MUST-11) */
+#define TF_FORCE 0x008000   /* send something even if the window is shut */
+#define TF_PASSIVE 0x010000 /* opened by a listener (RFC 9293 MUST-11) */
 #define TF_URG_SEND 0x020000
-#define TF_URG_PENDING 0x040000	/* urgent byte not yet taken from the stream */
+#define TF_URG_PENDING 0x040000 /* urgent byte not yet taken from the stream */
 #define TF_QUICKACK 0x080000	/* TCP_QUICKACK */
 #define TF_FINSEEN 0x100000	/* t_finseq is good: a FIN came out of order */
 #define TF_BLACKHOLE 0x200000	/* segment size lowered on suspicion */
 #define TF_TLPSENT 0x400000
-#define TF_UNDO 0x800000	/* t_prev* are good */
-#define TF_DYING 0x1000000	/* being freed; no output */
-#define TF_SYNCWND 0x2000000	/* a SYN was lost: initial window of one */
+#define TF_UNDO 0x800000     /* t_prev* are good */
+#define TF_REORDER 0x4000000 /* this path has reordered segments */
+#define TF_REORDER 0x4000000 /* this path has reordered segments */
+#define TF_DYING 0x1000000   /* being freed; no output */
+#define TF_SYNCWND 0x2000000 /* a SYN was lost: initial window of one */
 
 #define intotcpcb(inp) ((struct tcpcb *)(inp)->inp_ppcb)
 static inline struct tcpcb *
@@ -277,13 +285,13 @@ tcp_in_recovery(const struct tcpcb *tp)
 /* ---- the protocol in one stack ---- */
 
 struct tcp_state {
-	struct stack	*tcs_stack;
+	struct stack *tcs_stack;
 	struct tcp_tunables tcs_tun;
 	struct tcp_stats tcs_stat;
-	struct syncache	*tcs_syncache;
+	struct syncache *tcs_syncache;
 	struct tcptw_table *tcs_tw;
-	uint64_t	 tcs_challenge_sec;	/* of tcs_challenge_left */
-	int64_t		 tcs_challenge_left;
+	uint64_t tcs_challenge_sec; /* of tcs_challenge_left */
+	int64_t tcs_challenge_left;
 };
 
 #define TCPSTAT_ADD(tcp, name, n) ((tcp)->tcs_stat.ts_##name += (n))
@@ -293,7 +301,7 @@ struct tcp_state {
 
 /* ---- tcp_subr.c ---- */
 
-struct tcpcb *tcp_newtcpcb(struct inpcb *inp);	/* NULL: no memory */
+struct tcpcb *tcp_newtcpcb(struct inpcb *inp); /* NULL: no memory */
 /* Options of the socket that a child has from its listener, and a socket that
  * connects again from its former self. */
 void tcp_inherit(struct tcpcb *tp, const struct tcpcb *from);
@@ -302,14 +310,14 @@ struct tcpcb *tcp_renew(struct tcpcb *tp);
 /* The connection is over. Frees the control block if the socket's user has
  * gone, else leaves it CLOSED: either way the caller forgets tp. */
 void tcp_close(struct tcpcb *tp);
-void tcp_discard(struct tcpcb *tp);	/* frees tp and its inpcb */
+void tcp_discard(struct tcpcb *tp); /* frees tp and its inpcb */
 /* Abort: RST if the peer knows of us, error to the user, close. */
 void tcp_drop(struct tcpcb *tp, int error);
-uint32_t tcp_newiss(struct stack *s, const union inaddr *laddr,
-    uint16_t lport, const union inaddr *faddr, uint16_t fport);
+uint32_t tcp_newiss(struct stack *s, const union inaddr *laddr, uint16_t lport,
+    const union inaddr *faddr, uint16_t fport);
 uint32_t tcp_newtsoff(struct stack *s, const union inaddr *laddr,
     uint16_t lport, const union inaddr *faddr, uint16_t fport);
-uint32_t tcp_tsclock(const struct stack *s);	/* ms */
+uint32_t tcp_tsclock(const struct stack *s); /* ms */
 void tcp_sendseqinit(struct tcpcb *tp, uint32_t iss);
 void tcp_rcvseqinit(struct tcpcb *tp, uint32_t irs);
 /* Segment size from the path, the peer's option (0: none came) and the user's
@@ -329,14 +337,14 @@ bool tcp_challenge_ok(struct tcp_state *tcp, struct tcpcb *tp);
 /* A segment without a control block behind it, or outside its flow. */
 struct tcpreply {
 	const union inaddr *tr_laddr, *tr_faddr;
-	uint16_t	 tr_lport, tr_fport;
-	uint32_t	 tr_seq, tr_ack;
-	uint16_t	 tr_wnd;
-	uint8_t		 tr_flags, tr_tos, tr_ttl;
-	bool		 tr_freebind;
-	uint32_t	 tr_scope;
-	uint8_t		 tr_optlen;
-	uint8_t		 tr_opt[TCP_MAXOLEN];
+	uint16_t tr_lport, tr_fport;
+	uint32_t tr_seq, tr_ack;
+	uint16_t tr_wnd;
+	uint8_t tr_flags, tr_tos, tr_ttl;
+	bool tr_freebind;
+	uint32_t tr_scope;
+	uint8_t tr_optlen;
+	uint8_t tr_opt[TCP_MAXOLEN];
 };
 void tcp_reply(struct stack *s, const struct tcpreply *tr);
 /* RST in answer to a segment that belongs nowhere (RFC 9293 3.10.7.1). */
@@ -354,11 +362,13 @@ void tcp_input_conn(struct tcpcb *tp, struct tcpseg *sg);
 /* each step answers what becomes of the segment */
 enum tcp_verdict {
 	TCP_NEXT,
-	TCP_DROP,		/* dealt with; tp may be gone */
+	TCP_DROP, /* dealt with; tp may be gone */
 	TCP_DROPAFTERACK,
 	TCP_DROPWITHRESET
 };
 enum tcp_verdict tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg);
+/* Enter fast recovery; tcp_output() is to be called. */
+void tcp_recovery_enter(struct tcpcb *tp);
 /* sg_ack, in (snd_una, snd_max], acknowledges new bytes. Answers true when
  * our FIN is among what has been acknowledged. */
 bool tcp_newack(struct tcpcb *tp, struct tcpseg *sg);
@@ -382,14 +392,25 @@ void tcp_dsack(struct tcpcb *tp, uint32_t start, uint32_t end);
 /* Take an ACK's news into the scoreboard. Answers the bytes newly SACKed. */
 uint32_t tcp_sack_update(struct tcpcb *tp, const struct tcpopt *to,
     uint32_t ack);
-void tcp_sack_setpipe(struct tcpcb *tp);	/* IsLost() and SetPipe() */
-bool tcp_sack_lost(const struct tcpcb *tp);	/* is the first hole lost? */
+void tcp_sack_setpipe(struct tcpcb *tp);    /* IsLost() and SetPipe() */
+bool tcp_sack_lost(const struct tcpcb *tp); /* is the first hole lost? */
 /* NextSeg() rules 1 and 3: the hole to send from next, or NULL. */
 struct sackhole *tcp_sack_nexthole(struct tcpcb *tp, bool lostonly);
 /* A timeout: everything not SACKed is lost. ENOMEM: go back N instead. */
 int tcp_sack_alllost(struct tcpcb *tp);
 void tcp_sack_sent(struct tcpcb *tp, struct sackhole *sh, uint32_t end);
 void tcp_sack_free(struct tcpcb *tp);
+
+/* ---- tcp_rack.c ---- */
+
+/* Mark holes lost by time and lost retransmissions to be sent again; arms the
+ * timer for the rest. */
+void tcp_rack_mark(struct tcpcb *tp);
+void tcp_rack_reordered(struct tcpcb *tp); /* a hole filled by itself */
+void tcp_rack_dsack(struct tcpcb *tp);
+void tcp_rack_recovered(struct tcpcb *tp); /* a recovery has ended */
+/* May duplicates be counted? Not where segments come in any order. */
+bool tcp_rack_countdups(const struct tcpcb *tp);
 
 /* ---- tcp_syncache.c ---- */
 
@@ -406,6 +427,8 @@ struct tcpcb *tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg,
 void tcp_syncache_rst(struct tcp_state *tcp, const struct tcpseg *sg);
 /* The listener goes away. */
 void tcp_syncache_forget(struct tcpcb *ltp);
+/* The listener's queue has room again: complete what waited for it. */
+void tcp_syncache_room(struct tcpcb *ltp);
 void tcp_syncache_unreach(struct tcp_state *tcp, const struct ctlparam *cp);
 uint32_t tcp_syncache_count(const struct tcp_state *tcp);
 
@@ -429,18 +452,18 @@ uint32_t tcp_tw_count(const struct tcp_state *tcp);
 /* Send what may be sent now. errno of the last ip_output(), for tests; most
  * callers do not care, timers do. */
 int tcp_output(struct tcpcb *tp);
-void tcp_pto_arm(struct tcpcb *tp);	/* tail loss probe, if one is due */
+void tcp_pto_arm(struct tcpcb *tp); /* tail loss probe, if one is due */
 /* The pieces of a SYN's options, in the order of net.inet.tcp.synopt_order.
  * Answers their length, a multiple of 4. */
 struct tcpsynopt {
-	uint32_t	 to_tsval, to_tsecr;
-	uint16_t	 to_mss;
-	uint8_t		 to_wscale, to_flags;
+	uint32_t to_tsval, to_tsecr;
+	uint16_t to_mss;
+	uint8_t to_wscale, to_flags;
 };
-uint32_t tcp_synopt_put(const struct tcp_state *tcp,
-    const struct tcpsynopt *so, uint8_t *cp);
+uint32_t tcp_synopt_put(const struct tcp_state *tcp, const struct tcpsynopt *so,
+    uint8_t *cp);
 uint32_t tcp_ts_put(uint8_t *cp, uint32_t val, uint32_t ecr);
-uint32_t tcp_rcvwindow(const struct tcpcb *tp);	/* to be advertised, bytes */
+uint32_t tcp_rcvwindow(const struct tcpcb *tp); /* to be advertised, bytes */
 /* Is an update of the window worth a segment? */
 bool tcp_wndupdate_due(const struct tcpcb *tp);
 
@@ -456,12 +479,12 @@ tcp_timer_active(const struct tcpcb *tp, enum tcp_timer_id id)
 	return tp->t_timer[id] != CALLOUT_NEVER;
 }
 const char *tcp_timer_name(const struct tcpcb *tp);
-void tcp_rexmt_arm(struct tcpcb *tp);	/* now + RTO, backed off */
+void tcp_rexmt_arm(struct tcpcb *tp); /* now + RTO, backed off */
 uint64_t tcp_rexmt_timeout(const struct tcpcb *tp);
 void tcp_persist_arm(struct tcpcb *tp);
-void tcp_keep_arm(struct tcpcb *tp);	/* after SO_KEEPALIVE has changed, too */
+void tcp_keep_arm(struct tcpcb *tp); /* after SO_KEEPALIVE has changed, too */
 void tcp_rtt_sample(struct tcpcb *tp, uint64_t rtt);
-void tcp_fin_timeout(struct tcpcb *tp);	/* FIN_WAIT_2 with nobody there */
+void tcp_fin_timeout(struct tcpcb *tp); /* FIN_WAIT_2 with nobody there */
 
 /* ---- tcp_usrreq.c ---- */
 

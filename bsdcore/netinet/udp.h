@@ -6,10 +6,10 @@
 
 #include "bsdcore/sys/systm.h"
 
-struct udphdr {			/* fields in network order, any alignment */
-	uint16_t	uh_sport, uh_dport;
-	uint16_t	uh_ulen;
-	uint16_t	uh_sum;		/* 0: none was made (IPv4 only) */
+struct udphdr { /* fields in network order, any alignment */
+	uint16_t uh_sport, uh_dport;
+	uint16_t uh_ulen;
+	uint16_t uh_sum; /* 0: none was made (IPv4 only) */
 } __attribute__((packed));
 CTASSERT(sizeof(struct udphdr) == 8);
 

@@ -13,7 +13,7 @@
 
 #define SOL_UDP_ 17
 #define UDP_SEGMENT_ 103
-#define UDP_MAXSEGMENTS 128u	/* Linux */
+#define UDP_MAXSEGMENTS 128u /* Linux */
 
 /* clang-format off */
 #define UDT(name, member, def, min, max, doc)                                  \
@@ -57,8 +57,8 @@ udp_init(struct stack *s)
 	}
 	error = sysctl_register(s, udp_tunables, nitems(udp_tunables), uds);
 	if (error == 0) {
-		error = stat_register(s, udp_counters, nitems(udp_counters),
-		    uds);
+		error =
+		    stat_register(s, udp_counters, nitems(udp_counters), uds);
 	}
 	return error;
 }
@@ -76,9 +76,9 @@ udp_fini(struct stack *s)
 
 /* A datagram as udp_input() has read it. */
 struct udp_dgram {
-	union inaddr	 ud_src, ud_dst;
-	uint16_t	 ud_sport, ud_dport;
-	int		 ud_off;	/* bytes before the payload */
+	union inaddr ud_src, ud_dst;
+	uint16_t ud_sport, ud_dport;
+	int ud_off; /* bytes before the payload */
 };
 
 /* To one socket; consumes m, whose m_data is at the IP header. */
@@ -109,6 +109,27 @@ udp_append(struct stack *s, struct inpcb *inp, struct mbuf *m,
 	sorwakeup(so);
 }
 
+/* The headers of m and n bytes from `at` on. Copied: a reference would charge
+ * every datagram with the memory of all. */
+static struct mbuf *
+udp_segment(const struct mbuf *m, uint32_t hdr, uint32_t at, uint32_t n)
+{
+	struct mbuf *h = hdr + n <= MHLEN ?
+	    m_gethdr(m->m_pool, MT_DATA) :
+	    m_getcl(m->m_pool, MT_DATA, M_PKTHDR, hdr + n);
+
+	if (h == NULL) {
+		return NULL;
+	}
+	m_copy_pkthdr(h, m);
+	h->m_flags |= m->m_flags & (M_BCAST | M_MCAST | M_LOOP);
+	h->m_pkthdr.tso_segsz = 0;
+	h->m_len = h->m_pkthdr.len = hdr + n;
+	m_copydata(m, 0, hdr, h->m_data);
+	m_copydata(m, at, n, h->m_data + hdr);
+	return h;
+}
+
 /* Segments merged on the way (UDP_SEGMENT, USO) are datagrams again. */
 static void
 udp_append_gso(struct stack *s, struct inpcb *inp, struct mbuf *m,
@@ -122,18 +143,12 @@ udp_append_gso(struct stack *s, struct inpcb *inp, struct mbuf *m,
 	}
 	for (uint32_t at = hdr; at < m->m_pkthdr.len; at += seg) {
 		uint32_t n = u32min(seg, m->m_pkthdr.len - at);
-		struct mbuf *h = m_copym(m, 0, hdr), *data;
+		struct mbuf *h = udp_segment(m, hdr, at, n);
 
-		data = h != NULL ? m_copym(m, at, n) : NULL;
-		if (data == NULL) {
+		if (h == NULL) {
 			s->s_udp->uds_stat.uds_nomem++;
-			m_freem(h);
 			break;
 		}
-		data->m_flags &= (uint16_t)~M_PKTHDR;
-		m_cat(h, data);
-		h->m_pkthdr.len = hdr + n;
-		h->m_pkthdr.tso_segsz = 0;
 		udp_append(s, inp, h, ud);
 	}
 	m_freem(m);
@@ -146,7 +161,8 @@ udp_wanted(const struct inpcb *inp, const struct mbuf *m,
 {
 	const struct ifnet *ifp = m->m_pkthdr.rcvif;
 
-	if (in_pcbconnected(inp) && (inp->inp_fport != ud->ud_sport ||
+	if (in_pcbconnected(inp) &&
+	    (inp->inp_fport != ud->ud_sport ||
 		!in_eq(&inp->inp_faddr, &ud->ud_src))) {
 		return false;
 	}
@@ -172,7 +188,7 @@ udp_fanout(struct stack *s, const struct inpcbhead *head, struct mbuf *m,
 {
 	struct inpcb *inp;
 
-	LIST_FOREACH(inp, head, inp_porthash) {
+	LIST_FOREACH (inp, head, inp_porthash) {
 		struct mbuf *copy;
 
 		if (!udp_wanted(inp, m, ud)) {
@@ -193,7 +209,7 @@ udp_fanout(struct stack *s, const struct inpcbhead *head, struct mbuf *m,
 static void
 udp_input_many(struct stack *s, struct mbuf *m, const struct udp_dgram *ud)
 {
-	const uint16_t ports[2] = { ud->ud_dport, 0 };	/* 0: INP_ANYIP */
+	const uint16_t ports[2] = { ud->ud_dport, 0 }; /* 0: INP_ANYIP */
 	struct inpcb *last = NULL;
 
 	s->s_udp->uds_stat.uds_inmcast++;
@@ -317,13 +333,55 @@ udp_ctlinput(struct stack *s, int cmd, const struct ctlparam *cp)
 		hard = true;
 	}
 	so = inp->inp_socket;
-	if (error == 0 || (!(inp->inp_flags & INP_RECVERR) &&
-		!(hard && in_pcbconnected(inp)))) {
+	if (error == 0 ||
+	    (!(inp->inp_flags & INP_RECVERR) && !(hard && in_pcbconnected(inp)))) {
 		return;
 	}
 	so->so_error = error;
 	sorwakeup(so);
 	sowwakeup(so);
+}
+
+/* The datagram a refusal is about, as far as anybody remembers: headers. */
+static void
+udp_refused(struct stack *s, const struct inpcb *inp, uint8_t b[28])
+{
+	struct ip ip = { .ip_vhl = 0x45,
+		.ip_len = htons(28),
+		.ip_ttl = (uint8_t)s->s_ip->ips_ttl,
+		.ip_p = IPPROTO_UDP,
+		.ip_src = inp->inp_faddr.ia_w[3],
+		.ip_dst = inp->inp_laddr.ia_w[3] };
+	struct udphdr uh = { .uh_sport = htons(inp->inp_fport),
+		.uh_dport = htons(inp->inp_lport),
+		.uh_ulen = htons(UDP_HDRLEN) };
+
+	ip_fillsum(&ip);
+	memcpy(b, &ip, sizeof(ip));
+	memcpy(b + sizeof(ip), &uh, sizeof(uh));
+}
+
+void
+udp_unreach(struct inpcb *inp, uint8_t code)
+{
+	struct stack *s = inp->inp_info->ipi_stack;
+	struct ifnet *ifp = NULL;
+	struct mbuf *m;
+
+	if (!in_pcbconnected(inp) || !in_is4(&inp->inp_faddr) ||
+	    ip_pathmtu(s, &inp->inp_route, &inp->inp_faddr, in_pcbscope(inp),
+		&ifp) == 0) {
+		return;
+	}
+	m = m_gethdr(s->s_mb, MT_DATA);
+	if (m == NULL) {
+		s->s_udp->uds_stat.uds_nomem++;
+		return;
+	}
+	m->m_len = m->m_pkthdr.len = IP_HDRLEN + UDP_HDRLEN;
+	udp_refused(s, inp, m->m_data);
+	m->m_pkthdr.rcvif = ifp;
+	icmp_error(s, m, ICMP_UNREACH, code, 0);
 }
 
 /* ---- out ---- */
@@ -406,8 +464,7 @@ udp_output(struct inpcb *inp, struct mbuf *m, const union inaddr *dst,
     uint16_t fport, struct ip_sendopts *is)
 {
 	union inaddr src = inp->inp_laddr;
-	uint32_t max = IP_MAXPACKET - UDP_HDRLEN -
-	    (in_is4(dst) ? IP_HDRLEN : 0);
+	uint32_t max = IP_MAXPACKET - UDP_HDRLEN - (in_is4(dst) ? IP_HDRLEN : 0);
 	uint16_t gso = is->is_gso;
 	int error = 0;
 
@@ -417,7 +474,7 @@ udp_output(struct inpcb *inp, struct mbuf *m, const union inaddr *dst,
 	}
 	if (!in_isany(&is->is_src)) {
 		src = is->is_src;
-	} else if (in_isany(&src) || in_ismulticast(&src)) {
+	} else if (in_pcbnosource(inp)) {
 		error = ip_pcbsource(inp, dst, is->is_scope, &src);
 	}
 	if (error == 0 && in_is4(&src) != in_is4(dst)) {

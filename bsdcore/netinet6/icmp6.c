@@ -51,8 +51,7 @@ icmp6_send(struct stack *s, struct mbuf *m, const union inaddr *src,
 	};
 	struct icmp *icp = mtod(m, struct icmp *);
 
-	icp->icmp_cksum =
-	    in_pseudo(src, dst, IPPROTO_ICMPV6, m->m_pkthdr.len);
+	icp->icmp_cksum = in_pseudo(src, dst, IPPROTO_ICMPV6, m->m_pkthdr.len);
 	m->m_pkthdr.csum_flags = CSUM_PARTIAL;
 	m->m_pkthdr.csum_start = 0;
 	m->m_pkthdr.csum_stuff = offsetof(struct icmp, icmp_cksum);
@@ -62,8 +61,8 @@ icmp6_send(struct stack *s, struct mbuf *m, const union inaddr *src,
 
 /* From the address asked if that is ours alone, else what routing says. */
 static bool
-icmp6_source(struct stack *s, const union inaddr *asked,
-    const union inaddr *to, uint32_t scope, union inaddr *src)
+icmp6_source(struct stack *s, const union inaddr *asked, const union inaddr *to,
+    uint32_t scope, union inaddr *src)
 {
 	struct ifnet *ifp;
 
@@ -112,8 +111,7 @@ icmp6_send_error(struct stack *s, struct mbuf *m, uint8_t type, uint8_t code,
 
 /* In ICMPv4's terms: what udp_input() and others say. */
 void
-icmp6_error(struct stack *s, struct mbuf *m, int type, int code,
-    uint32_t param)
+icmp6_error(struct stack *s, struct mbuf *m, int type, int code, uint32_t param)
 {
 	if (type == ICMP_TIMXCEED) {
 		icmp6_send_error(s, m, ICMP6_TIME_EXCEEDED, (uint8_t)code, 0);
@@ -122,7 +120,7 @@ icmp6_error(struct stack *s, struct mbuf *m, int type, int code,
 		    u32max(param, IP6_MMTU));
 	} else if (type == ICMP_UNREACH) {
 		icmp6_send_error(s, m, ICMP6_DST_UNREACH,
-		    code == ICMP_UNREACH_PORT	     ? ICMP6_UNREACH_NOPORT :
+		    code == ICMP_UNREACH_PORT	  ? ICMP6_UNREACH_NOPORT :
 			code == ICMP_UNREACH_HOST ? ICMP6_UNREACH_ADDR :
 						    ICMP6_UNREACH_NOROUTE,
 		    0);

@@ -7,17 +7,17 @@
 #include "bsdcore/netinet/in.h"
 #include "bsdcore/sys/systm.h"
 
-struct ip6_hdr {		/* fields in network order, any alignment */
-	uint32_t	ip6_flow;	/* version, traffic class, flow label */
-	uint16_t	ip6_plen;	/* bytes behind this header */
-	uint8_t		ip6_nxt;
-	uint8_t		ip6_hlim;
-	uint8_t		ip6_src[16], ip6_dst[16];
+struct ip6_hdr {	   /* fields in network order, any alignment */
+	uint32_t ip6_flow; /* version, traffic class, flow label */
+	uint16_t ip6_plen; /* bytes behind this header */
+	uint8_t ip6_nxt;
+	uint8_t ip6_hlim;
+	uint8_t ip6_src[16], ip6_dst[16];
 } __attribute__((packed));
 CTASSERT(sizeof(struct ip6_hdr) == 40);
 
 #define IP6_HDRLEN ((uint32_t)sizeof(struct ip6_hdr))
-#define IP6_MMTU 1280u		/* every link carries this much */
+#define IP6_MMTU 1280u /* every link carries this much */
 
 /* Options of hop-by-hop and destination headers: what to do with an unknown
  * one, by its top two bits. */
@@ -27,7 +27,7 @@ CTASSERT(sizeof(struct ip6_hdr) == 40);
 #define IP6OPT_SKIP 0
 #define IP6OPT_DISCARD 1
 #define IP6OPT_ICMP 2
-#define IP6OPT_ICMPUNI 3	/* unless the packet was for many */
+#define IP6OPT_ICMPUNI 3 /* unless the packet was for many */
 
 #define ICMP6_DST_UNREACH 1
 #define ICMP6_UNREACH_NOROUTE 0
@@ -43,6 +43,6 @@ CTASSERT(sizeof(struct ip6_hdr) == 40);
 #define ICMP6_ECHO_REQUEST 128
 #define ICMP6_ECHO_REPLY 129
 #define ICMP6_REDIRECT 137
-#define ICMP6_INFO 128		/* types from here on are not errors */
+#define ICMP6_INFO 128 /* types from here on are not errors */
 
 #endif

@@ -139,7 +139,7 @@ ip6_extension(struct stack *s, struct mbuf *m, const struct ip6_walk *w)
 
 	if (w->iw_nxt == IPPROTO_ROUTING) {
 		m_copydata(m, w->iw_off + 3, 1, &segleft);
-		if (segleft != 0) {	/* no type is followed (RFC 5095) */
+		if (segleft != 0) { /* no type is followed (RFC 5095) */
 			st->ips6_badext++;
 			icmp6_send_error(s, m, ICMP6_PARAM_PROB,
 			    ICMP6_PARAM_HEADER, w->iw_off + 2);
@@ -149,8 +149,8 @@ ip6_extension(struct stack *s, struct mbuf *m, const struct ip6_walk *w)
 	}
 	if (w->iw_nxt == IPPROTO_HOPOPTS && w->iw_off != IP6_HDRLEN) {
 		st->ips6_badext++;
-		icmp6_send_error(s, m, ICMP6_PARAM_PROB,
-		    ICMP6_PARAM_NEXTHEADER, w->iw_nxtoff);
+		icmp6_send_error(s, m, ICMP6_PARAM_PROB, ICMP6_PARAM_NEXTHEADER,
+		    w->iw_nxtoff);
 		return false;
 	}
 	return ip6_options(s, m, w);
@@ -196,8 +196,7 @@ static bool
 ip6_badaddrs(const struct mbuf *m, const struct ifnet *ifp,
     const union inaddr *src, const union inaddr *dst)
 {
-	if (in_ismulticast(src) || in_is4(src) || in_is4(dst) ||
-	    in_isany(dst)) {
+	if (in_ismulticast(src) || in_is4(src) || in_is4(dst) || in_isany(dst)) {
 		return true;
 	}
 	return !(ifp->if_flags & IFF_LOOPBACK_) && !(m->m_flags & M_LOOP) &&

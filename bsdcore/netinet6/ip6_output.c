@@ -82,7 +82,7 @@ ip6_output(struct stack *s, struct mbuf *m, const struct ip_outargs *ioa)
 			ip_loopback(s, ifp, m);
 		}
 		if (ioa->ioa_ttl == 0 || dst->ia_b[1] == 0x01) {
-			m_freem(m);	/* not beyond this node */
+			m_freem(m); /* not beyond this node */
 			return 0;
 		}
 	} else if (rt != NULL && (rt->rt_flags & RTF_GATEWAY)) {

@@ -9,19 +9,19 @@
 
 /* A walk along the header chain. */
 struct ip6_walk {
-	uint32_t	iw_off;		/* of the header iw_nxt names */
-	uint32_t	iw_nxtoff;	/* of the octet that named it */
-	uint32_t	iw_len;		/* bytes of that header, extensions only */
-	uint32_t	iw_end;		/* of the packet, or of what is quoted */
-	int		iw_count;
-	uint8_t		iw_nxt;
+	uint32_t iw_off;    /* of the header iw_nxt names */
+	uint32_t iw_nxtoff; /* of the octet that named it */
+	uint32_t iw_len;    /* bytes of that header, extensions only */
+	uint32_t iw_end;    /* of the packet, or of what is quoted */
+	int iw_count;
+	uint8_t iw_nxt;
 };
-#define IP6_MAXEXT 8		/* extension headers of one packet */
+#define IP6_MAXEXT 8 /* extension headers of one packet */
 
 enum ip6_step {
-	IP6_EXT,	/* at an extension header that is all there */
-	IP6_UPPER,	/* at a transport, a fragment or "no next header" */
-	IP6_BAD,	/* truncated, or too many */
+	IP6_EXT,   /* at an extension header that is all there */
+	IP6_UPPER, /* at a transport, a fragment or "no next header" */
+	IP6_BAD,   /* truncated, or too many */
 };
 
 /* Start at the IPv6 header `off` bytes into m, of which end - off are there. */

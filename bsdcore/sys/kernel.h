@@ -22,6 +22,7 @@ struct waitpoint {
 };
 struct waiter {
 	struct waiter	*w_next;	/* on s_wakeup */
+	bool		 w_driver;	/* sleeps in netisr's epoll: kick that */
 	_Atomic uint32_t w_word;	/* 0 spinning, 1 woken, 2 asleep */
 	bool		 w_queued;	/* on s_wakeup already */
 };
@@ -33,7 +34,7 @@ int sowait(struct socket *so, int events, uint64_t deadline);
 int sowait_many(struct stack *s, struct waitpoint *v, int n,
     uint64_t deadline);
 /* The same on any list of waitpoints; spin may be NULL: do not. */
-int waitlist_sleep(struct stack *s, struct waitpoint **list, uint8_t *spin,
+int waitlist_sleep(struct stack *s, struct waitpoint **list, struct spin *spin,
     uint64_t deadline);
 void waitlist_wake(struct stack *s, struct waitpoint *list, int events);
 /* wp_events beyond poll's: somebody waits for SB_LOCK. */
@@ -42,7 +43,7 @@ void waitlist_wake(struct stack *s, struct waitpoint *list, int events);
 /* From sorwakeup/sowwakeup: queue the waiters of so whose events match. */
 void so_wake_waiters(struct socket *so, int events);
 /* After the lock is gone: wake what stack_leave took from s_wakeup. */
-void waiters_release(struct waiter *list);
+void waiters_release(struct stack *s, struct waiter *list);
 
 /* Event queues (kern_event.c): told of a change; the socket goes away. */
 void evq_notify(struct socket *so, int events);
@@ -63,6 +64,8 @@ void relay_forget(struct socket *so);	/* from sofree: the socket goes away */
 /* The user closes a socket that a relay serves: true if the relay goes on with
  * it (a descriptor of the pair may live elsewhere) and will close it. */
 bool relay_adopt(struct socket *so);
+/* Its data goes through a descriptor of the application: calls do not wait. */
+bool relay_carries(const struct socket *so);
 bool relay_run(struct stack *s);
 void relay_fini(struct stack *s);	/* ends every relay and the gateway */
 
@@ -82,6 +85,16 @@ uint64_t netisr_poll_at(struct stack *s);
  * or a blocked port? If so netisr_kick() after the lock is gone. */
 bool netisr_needs_kick(struct stack *s);
 void netisr_kick(struct stack *s);
+/*
+ * A thread that waits for a packet may take the thread's place in epoll, so
+ * that the packet wakes it and nobody else. netisr_drive_begin: may it, for a
+ * socket whose last wakes came (or not) from a round? netisr_drive sleeps at most
+ * until deadline, runs a round and answers 0 or EINTR; lock held on entry and exit.
+ */
+bool netisr_drive_begin(struct stack *s, uint8_t credit);
+int netisr_drive(struct stack *s, uint64_t deadline);
+void netisr_drive_end(struct stack *s);
+bool netisr_inround(const struct stack *s);
 /* Ports come and go (if_attach, if_detach). */
 int netisr_add_port(struct ifnet *ifp);
 void netisr_del_port(struct ifnet *ifp);

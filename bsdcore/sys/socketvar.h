@@ -24,6 +24,12 @@ struct relay;			/* kern/uipc_relay.c */
 struct unp_state;		/* kern/uipc_usrreq.c */
 struct waitpoint;		/* kern/kern_synch.c */
 
+struct spin {			/* has it paid here? kern_synch.c */
+	uint16_t	 sp_skip;	/* waits before the next spin */
+	uint8_t		 sp_backoff, sp_good, sp_hand;
+};
+#define SPIN_INIT { 0, 0, 0, 32 }
+
 struct sockbuf {
 	struct mbuf	*sb_mb;		/* stream: the chain; datagrams: first record */
 	struct mbuf	*sb_mbtail;	/* last mbuf of the last record */
@@ -69,6 +75,7 @@ struct socket {
 	struct socket	*so_head;	/* the listener that made this one */
 	TAILQ_HEAD(, socket) so_incomp, so_comp;
 	TAILQ_ENTRY(socket) so_list;
+	struct sockaddr_in6 *so_peer;	/* in so_comp: whose it is, should it die there */
 	uint32_t	 so_incqlen, so_qlen, so_qlimit;
 
 	/* SOO_HOLDSYN: a SYN makes a full socket at once (no SYN cache) and
@@ -87,7 +94,8 @@ struct socket {
 	struct evq_entry *so_events;	/* kern_event.c */
 	struct relay	*so_relay;	/* uipc_relay.c: a host fd carries this socket */
 	uint32_t	 so_refs;	/* calls in flight that dropped the lock */
-	uint8_t		 so_spin;	/* has spinning paid here? kern_synch.c */
+	struct spin	 so_spin;
+	uint8_t		 so_rounds;	/* successive wakes by a netisr round */
 	uint32_t	 so_user_id;	/* number shown by netstat */
 	int		 so_pid;	/* for netstat and the ledger */
 };
@@ -103,7 +111,7 @@ struct socket {
 #define SOO_TIMESTAMPNS 0x0080
 #define SOO_DONTROUTE 0x0100
 #define SOO_ACCEPTCONN 0x0200
-#define SOO_ANYIP 0x0400	/* bind to any address and port, accept for any (gateway) */
+#define SOO_ANYIP 0x0400	/* gateway: bind to and accept for any address */
 #define SOO_HOLDSYN 0x0800	/* listener: see so_newconn */
 
 /* so_state */
@@ -115,9 +123,10 @@ struct socket {
 #define SS_INCOMP 0x0020	/* on so_head's so_incomp */
 #define SS_COMP 0x0040		/* on so_head's so_comp */
 #define SS_DEFUNCT 0x0080	/* the stack is gone, or going */
-#define SS_CONNPENDING 0x0100	/* connect answered EINPROGRESS, its end is not told */
-#define SS_CLOSING 0x0200	/* closed while calls are in flight: the last one closes */
+#define SS_CONNPENDING 0x0100	/* EINPROGRESS was answered, the end not */
+#define SS_CLOSING 0x0200	/* the last call in flight closes */
 #define SS_SHUTDOWN 0x0400	/* the user said shutdown(SHUT_WR) */
+#define SS_ADMITTED 0x0800	/* to sonewconn(): there was room when it began */
 
 /* Keep a socket while the lock is dropped; sorele() may free it, and closes it
  * if the user did meanwhile. */
@@ -134,6 +143,7 @@ int solisten(struct socket *so, int backlog);
 int soaccept(struct socket *head, struct socket **out);
 int soconnect(struct socket *so, const struct sockaddr *sa, socklen_t len);
 int soshutdown(struct socket *so, int how);
+int soreuse(struct socket *so);	/* its connection is over, that has been told */
 int soconnect2(struct socket *a, struct socket *b);	/* socketpair */
 int soclose(struct socket *so);	/* always lets go of the socket */
 void soabort(struct socket *so);	/* the user lets go, RST */
@@ -235,6 +245,7 @@ struct so_state {
 	int64_t		 sos_sb_max;		/* kern.ipc.maxsockbuf */
 	int64_t		 sos_somaxconn;		/* kern.ipc.somaxconn */
 	int64_t		 sos_spin;		/* kern.ipc.spin: ns a waiter spins */
+	int64_t		 sos_handoff;		/* kern.ipc.handoff: ns a woken spinner stays */
 	int64_t		 sos_chunk;		/* kern.ipc.copychunk: bytes copied at a time */
 	int64_t		 sos_local_space;	/* net.local.space: buffer sizes of PF_LOCAL */
 	uint64_t	 sos_listen_overflow;	/* kern.ipc.listen_overflow */
@@ -242,6 +253,10 @@ struct so_state {
 	struct unp_state *sos_unp;
 	LIST_HEAD(, evq) sos_evqs;
 	struct waitpoint *sos_drainers;	/* bsd_drain */
+	uint64_t	 sos_spun, sos_spunlost;	/* spins that paid, that did not */
+	uint64_t	 sos_handed, sos_handlost;
+	uint64_t	 sos_slept;
+	_Atomic uint32_t sos_waits;		/* times a thread came to wait */
 	int		 sos_ncpu;		/* spinning needs two */
 	uint64_t	 sos_walltime;		/* ns to add to s_now for the time of day */
 	int		 sos_pid;

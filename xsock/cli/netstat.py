@@ -1,10 +1,10 @@
-"""Show a running stack: its sockets (-an, the default), routes (-rn), counters (-s), interfaces (-i).
+"""Show a running stack: sockets (-an, the default), routes (-rn), counters (-s), interfaces (-i).
 
-    xsock netstat -an
+xsock netstat -an
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = ["add_arguments", "run"]
@@ -78,6 +78,6 @@ def _counters(rows: dict[str, int]) -> list[str]:
     return [f"{value:>12}  {name}" for name, value in rows.items() if value]
 
 
-SHOW = {
+SHOW: dict[str, Callable[[Any], list[str]]] = {
     "sockets": _sockets, "routes": _routes, "interfaces": _interfaces, "counters": _counters,
 }  # fmt: skip

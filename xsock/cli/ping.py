@@ -1,7 +1,7 @@
 """Send ICMP echo requests from a running stack, or with --nic from one made for it.
 
-    xsock ping 10.0.2.2
-    xsock ping --nic tap:tap0 --addr 10.0.0.2/24 10.0.0.1
+xsock ping 10.0.2.2
+xsock ping --nic tap:tap0 --addr 10.0.0.2/24 10.0.0.1
 """
 
 import argparse

@@ -14,15 +14,15 @@
 #define CC_NAMELEN 16
 
 struct cc_algo {
-	const char	*cc_name;
-	void		(*cc_init)(struct tcpcb *tp);
+	const char *cc_name;
+	void (*cc_init)(struct tcpcb *tp);
 	/* acked new bytes arrived outside recovery, and the window was used. */
-	void		(*cc_ack)(struct tcpcb *tp, uint32_t acked);
+	void (*cc_ack)(struct tcpcb *tp, uint32_t acked);
 	/* A loss: set snd_ssthresh. The caller sets snd_cwnd. flight: bytes
 	 * outstanding when it happened. */
-	void		(*cc_loss)(struct tcpcb *tp, uint32_t flight);
+	void (*cc_loss)(struct tcpcb *tp, uint32_t flight);
 	/* The connection was idle, or a timeout has been undone. */
-	void		(*cc_reset)(struct tcpcb *tp);
+	void (*cc_reset)(struct tcpcb *tp);
 };
 
 extern const struct cc_algo cc_newreno;

@@ -8,8 +8,8 @@
  */
 #include "bsdcore/netinet/cc/cc.h"
 
-#define CUBIC_BETA_NUM 7u	/* over 10 */
-#define CUBIC_MAXDT 30000	/* ms; keeps the cube in 64 bits */
+#define CUBIC_BETA_NUM 7u /* over 10 */
+#define CUBIC_MAXDT 30000 /* ms; keeps the cube in 64 bits */
 
 /* The integer cube root. */
 static uint32_t
@@ -40,7 +40,7 @@ cubic_epoch(struct tcpcb *tp, struct cubic *cu)
 {
 	uint64_t diff;
 
-	cu->cu_epoch = tp->t_stack->s_now | 1;
+	cu->cu_epoch = u64max(tp->t_stack->s_now, 1);
 	cu->cu_acked = cu->cu_estacked = 0;
 	cu->cu_west = tp->snd_cwnd;
 	if (cu->cu_wmax <= tp->snd_cwnd) {
@@ -136,8 +136,9 @@ cubic_loss(struct tcpcb *tp, uint32_t flight)
 		cu->cu_wmax = cwnd;
 	}
 	cu->cu_epoch = 0;
-	tp->snd_ssthresh = u32max((uint32_t)((uint64_t)flight *
-	    CUBIC_BETA_NUM / 10), 2 * tp->t_maxseg);
+	tp->snd_ssthresh =
+	    u32max((uint32_t)((uint64_t)flight * CUBIC_BETA_NUM / 10),
+		2 * tp->t_maxseg);
 }
 
 static void

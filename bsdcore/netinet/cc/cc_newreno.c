@@ -32,7 +32,7 @@ newreno_ack(struct tcpcb *tp, uint32_t acked)
 	if (acked == 0) {
 		return;
 	}
-	*credit += acked;		/* one segment for each window's worth */
+	*credit += acked; /* one segment for each window's worth */
 	while (*credit >= tp->snd_cwnd) {
 		*credit -= tp->snd_cwnd;
 		tp->snd_cwnd += tp->t_maxseg;

@@ -16,18 +16,18 @@
 #define IS_MAXOUT 512
 
 struct outpkt {
-	uint8_t		 op_data[65536];
-	uint32_t	 op_len;
-	uint8_t		 op_csum_flags;
-	uint16_t	 op_tso;
-	union inaddr	 op_gw;
+	uint8_t op_data[65536];
+	uint32_t op_len;
+	uint8_t op_csum_flags;
+	uint16_t op_tso;
+	union inaddr op_gw;
 };
 
 /* The interface and what it was given, oldest first. */
 struct testif {
-	struct ifnet	 ti_if;		/* freed by the stack */
-	struct outpkt	*ti_out[IS_MAXOUT];
-	int		 ti_nout;
+	struct ifnet ti_if; /* freed by the stack */
+	struct outpkt *ti_out[IS_MAXOUT];
+	int ti_nout;
 };
 
 static inline struct testif *
@@ -119,7 +119,7 @@ is_free(struct stack *s)
 	struct mbstat st;
 
 	CHECK(LIST_EMPTY(&s->s_so->sos_all));
-	TAILQ_FOREACH(ifp, &s->s_if->ifs_list, if_link) {
+	TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
 		if (ifp->if_output == testif_output) {
 			testif_clear(testif_of(ifp));
 		}
@@ -292,9 +292,9 @@ is_send(struct socket *so, const void *data, size_t n, const char *addr,
 	struct sockaddr_storage ss;
 	socklen_t len = addr != NULL ? is_sa(&ss, addr, port) : 0;
 	size_t done;
-	int error = sosend(so, &uio,
-	    addr != NULL ? (struct sockaddr *)&ss : NULL, len, control, 0,
-	    &done);
+	int error =
+	    sosend(so, &uio, addr != NULL ? (struct sockaddr *)&ss : NULL, len,
+		control, 0, &done);
 
 	if_flush(so->so_stack);
 	return error;

@@ -34,8 +34,9 @@ free_stack(struct stack *s)
 static struct bsd_addr
 loopback(unsigned short port)
 {
-	struct bsd_addr a = { .family = AF_INET, .port = port,
-		.addr = { 127, 0, 0, 1 } };
+	struct bsd_addr a = {
+		.family = AF_INET, .port = port, .addr = { 127, 0, 0, 1 }
+	};
 
 	return a;
 }
@@ -135,7 +136,8 @@ TEST(udp_limits)
 	CHECK_EQ(bsd_shutdown(a, SHUT_WR), 0);
 	CHECK_EQ(bsd_send(a, "x", 1, 0, NULL, 0), -EPIPE);
 	CHECK_EQ(bsd_shutdown(b, SHUT_RD), -ENOTCONN);
-	CHECK_EQ(bsd_recv(b, in, 1, 0, NULL, 0), 0);
+	CHECK_EQ(bsd_recv(b, in, 1, 0, NULL, 0), -EAGAIN);
+	CHECK_EQ(bsd_recv(b, in, 1, 0, NULL, -1), 0);
 	CHECK_EQ(bsd_getsockopt(b, SOL_SOCKET, SO_PROTOCOL, &v, &len), 0);
 	CHECK_EQ(v, IPPROTO_UDP);
 	bsd_close(a);
@@ -162,8 +164,7 @@ TEST(cmsg_truncation)
 
 		memset(ctl, 0x55, sizeof(ctl));
 		CHECK_EQ(bsd_send(a, "abc", 3, 0, &to, 0), 3);
-		CHECK_EQ(bsd_recvmsg(b, &iov, 1, ctl, &len, &flags, NULL, 0),
-		    3);
+		CHECK_EQ(bsd_recvmsg(b, &iov, 1, ctl, &len, &flags, NULL, 0), 3);
 		CHECK_EQ(flags & MSG_CTRUNC, room < whole ? MSG_CTRUNC : 0);
 		CHECK_EQ((unsigned char)ctl[room], 0x55);
 		if (room < sizeof(*c)) {
@@ -193,7 +194,7 @@ TEST(iovecs)
 	struct bsd_iovec out[] = { { (char[]){ 'a', 'b' }, 2 }, { NULL, 0 },
 		{ (char[]){ 'c', 'd', 'e' }, 3 } };
 	struct bsd_iovec in[] = { { x, 3 }, { y, 1 }, { z, 0 }, { z, 8 } };
-	char bad[24] = { 3 };	/* cmsg_len 3: shorter than its header */
+	char bad[24] = { 3 }; /* cmsg_len 3: shorter than its header */
 	int flags = 0;
 
 	CHECK_EQ(bsd_sendmsg(a, out, 3, NULL, 0, 0, &to, 0), 5);

@@ -13,16 +13,15 @@ static const unsigned char arp[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0,
 	0, 0, 0, 0, 0, 0, 10, 0, 0, 2 };
 static const unsigned char dns[] = { 0x45, 0, 0, 57, 0, 0, 0, 0, 64, 17, 0, 0,
 	10, 0, 0, 1, 10, 0, 0, 3, 0xc0, 0, 0, 53, 0, 37, 0, 0, 0, 7, 1, 0, 0, 1,
-	0, 0, 0, 0, 0, 0, 7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 3, 'c', 'o', 'm',
-	0, 0, 1, 0, 1 };
+	0, 0, 0, 0, 0, 0, 7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 3, 'c', 'o',
+	'm', 0, 0, 1, 0, 1 };
 
 static void
 expect(const void *frame, size_t len, int link, const char *text)
 {
 	char buf[256];
 
-	CHECK_EQ(bsd_describe(frame, len, link, buf, sizeof(buf)),
-	    strlen(text));
+	CHECK_EQ(bsd_describe(frame, len, link, buf, sizeof(buf)), strlen(text));
 	CHECK_STR(buf, text);
 }
 

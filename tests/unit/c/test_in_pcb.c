@@ -1,7 +1,7 @@
 /* Who may bind what, who gets which packet, and ports nobody asked for. */
 #include "tests/unit/c/inetstack.h"
 
-enum { REUSE = 1, PORT = 2 };	/* SO_REUSEADDR, SO_REUSEPORT */
+enum { REUSE = 1, PORT = 2 }; /* SO_REUSEADDR, SO_REUSEPORT */
 
 static struct socket *
 sock(struct stack *s, int family, int type, int opts)
@@ -31,8 +31,7 @@ TEST(bind_rules)
 		{ SOCK_DGRAM, REUSE, 0, "0.0.0.0", "0.0.0.0", 0, EADDRINUSE },
 		{ SOCK_DGRAM, REUSE, REUSE, "0.0.0.0", "0.0.0.0", 0, 0 },
 		{ SOCK_DGRAM, PORT, PORT, "0.0.0.0", "0.0.0.0", 0, 0 },
-		{ SOCK_DGRAM, PORT, REUSE, "0.0.0.0", "0.0.0.0", 0,
-		    EADDRINUSE },
+		{ SOCK_DGRAM, PORT, REUSE, "0.0.0.0", "0.0.0.0", 0, EADDRINUSE },
 		{ SOCK_STREAM, 0, 0, "0.0.0.0", "127.0.0.1", 0, EADDRINUSE },
 		{ SOCK_STREAM, REUSE, REUSE, "0.0.0.0", "0.0.0.0", 0, 0 },
 		{ SOCK_STREAM, REUSE, REUSE, "0.0.0.0", "0.0.0.0", 1,
@@ -85,7 +84,7 @@ TEST(bind_errors)
 	CHECK_EQ(sobind(a, (struct sockaddr *)&ss, len), EAFNOSUPPORT);
 	len = is_sa(&ss, "127.0.0.1", 80);
 	CHECK_EQ(sobind(a, (struct sockaddr *)&ss, len - 1), EINVAL);
-	CHECK_EQ(is_bind(a, "127.9.9.9", 80), 0);	/* all of 127/8 */
+	CHECK_EQ(is_bind(a, "127.9.9.9", 80), 0); /* all of 127/8 */
 	CHECK_EQ(is_bind(a, "127.0.0.1", 81), EINVAL);
 	soclose(a);
 	a = sock(s, AF_INET, SOCK_DGRAM, 0);
@@ -139,25 +138,20 @@ TEST(lookup_order)
 	struct stack *s = is_new(&ti);
 	struct socket *so[6];
 	struct sockopt dev = { SOPT_SET, SOL_SOCKET, SO_BINDTODEVICE,
-		(void *)(uintptr_t) "net0", 5 };
+		(void *)(uintptr_t)"net0", 5 };
 
 	for (int i = 0; i < 6; i++) {
-		so[i] = sock(s, i == 0 ? AF_INET6 : AF_INET, SOCK_DGRAM,
-		    REUSE);
+		so[i] = sock(s, i == 0 ? AF_INET6 : AF_INET, SOCK_DGRAM, REUSE);
 	}
 	so[5]->so_options |= SOO_ANYIP;
 	CHECK_EQ(is_bind(so[0], "::", 53), 0);
 	CHECK_EQ(is_bind(so[5], "0.0.0.0", 0), 0);
 	CHECK_EQ(is_port(so[5]), 0);
-	CHECK(look(s, "10.0.0.2", 9, "10.0.0.1", 53, NULL) ==
-	    sotoinpcb(so[0]));
-	CHECK(look(s, "10.0.0.2", 9, "10.0.0.1", 54, NULL) ==
-	    sotoinpcb(so[5]));
-	CHECK(look(s, "10.0.0.2", 9, "192.0.2.7", 54, NULL) ==
-	    sotoinpcb(so[5]));
+	CHECK(look(s, "10.0.0.2", 9, "10.0.0.1", 53, NULL) == sotoinpcb(so[0]));
+	CHECK(look(s, "10.0.0.2", 9, "10.0.0.1", 54, NULL) == sotoinpcb(so[5]));
+	CHECK(look(s, "10.0.0.2", 9, "192.0.2.7", 54, NULL) == sotoinpcb(so[5]));
 	CHECK_EQ(is_bind(so[1], "0.0.0.0", 53), 0);
-	CHECK(look(s, "10.0.0.2", 9, "10.0.0.1", 53, NULL) ==
-	    sotoinpcb(so[1]));
+	CHECK(look(s, "10.0.0.2", 9, "10.0.0.1", 53, NULL) == sotoinpcb(so[1]));
 	CHECK(look(s, "::1", 9, "::1", 53, NULL) == sotoinpcb(so[0]));
 	CHECK_EQ(sosetopt(so[2], &dev), 0);
 	CHECK_EQ(is_bind(so[2], "0.0.0.0", 53), 0);
@@ -192,8 +186,7 @@ TEST(reuseport_spreads)
 		CHECK_EQ(is_bind(so[i], "0.0.0.0", 53), 0);
 	}
 	for (uint16_t p = 1; p <= 4000; p++) {
-		struct inpcb *inp = look(s, "10.0.0.2", p, "10.0.0.1", 53,
-		    NULL);
+		struct inpcb *inp = look(s, "10.0.0.2", p, "10.0.0.1", 53, NULL);
 
 		CHECK(inp == look(s, "10.0.0.2", p, "10.0.0.1", 53, NULL));
 		for (int i = 0; i < 4; i++) {
@@ -227,8 +220,7 @@ TEST(many_connected)
 		CHECK(in_pcblookup(s->s_tcbinfo, &f, (uint16_t)(i + 1), &l, 80,
 			  false, NULL) == sotoinpcb(so[i]));
 	}
-	CHECK(in_pcblookup(s->s_tcbinfo, &f, N + 1, &l, 80, true, NULL) ==
-	    NULL);
+	CHECK(in_pcblookup(s->s_tcbinfo, &f, N + 1, &l, 80, true, NULL) == NULL);
 	CHECK_EQ(in_pcbsetpair(sotoinpcb(so[0]), &l, 80, &f, 2), EADDRINUSE);
 	for (int i = 0; i < N; i++) {
 		soclose(so[i]);
@@ -293,7 +285,7 @@ TEST(connect_errors)
 	CHECK_EQ(is_connect(t, "127.0.0.1", 0), ECONNREFUSED);
 	CHECK(!in_pcbconnected(sotoinpcb(t)));
 	CHECK_EQ(is_port(t), 0);
-	CHECK_EQ(is_connect(u, "fe80::1", 80), EINVAL);	/* which link? */
+	CHECK_EQ(is_connect(u, "fe80::1", 80), EINVAL); /* which link? */
 	CHECK_EQ(is_bind(u, "::1", 0), 0);
 	CHECK_EQ(is_connect(u, "::ffff:127.0.0.1", 80), ENETUNREACH);
 	soclose(t);

@@ -35,8 +35,7 @@ TEST(sums_of_chains)
 		for (uint32_t off = 0; off < 50; off++) {
 			uint16_t got = csum_fold(csum_pkt(p, off, 999 - off));
 
-			CHECK_EQ(ntohs(got),
-			    naive_sum(big + off, 999 - off, 0));
+			CHECK_EQ(ntohs(got), naive_sum(big + off, 999 - off, 0));
 		}
 		pkt_free(p);
 	}
@@ -218,6 +217,33 @@ TEST(cut_without_partial)
 	nic_pool_free(pool);
 }
 
+/* Tags between the Ethernet header and IP are carried along. */
+TEST(cut_with_vlan_tags)
+{
+	struct pkt_pool *pool = nic_pool_new(1 << 20);
+	uint32_t len = frame_make(big + 8, 14, 4, 6, 3000) + 8;
+	struct offload_cut cut = { NULL, 0, 0 };
+	struct pkt *p;
+
+	memmove(big, big + 8, 12);
+	put_be16(big + 12, 0x88a8);
+	put_be16(big + 14, 5);
+	put_be16(big + 16, 0x8100);
+	put_be16(big + 18, 6);
+	p = frame_pkt(pool, big, len, 100);
+	frame_partial(p, 22, 4, 6, 1000);
+	CHECK_EQ(offload_cut(p, pool, 14, 0, false, false, &cut), 0);
+	pkt_free(p);
+	CHECK_EQ(cut.sc_n, 3);
+	for (uint32_t i = 0; i < 3; i++) {
+		CHECK_MEM(cut.sc_v[i]->p_data, big, 22);
+		frame_verify(cut.sc_v[i]->p_data, cut.sc_v[i]->p_pktlen, 22);
+		pkt_free(cut.sc_v[i]);
+	}
+	free(cut.sc_v);
+	nic_pool_free(pool);
+}
+
 static void
 refuse(struct pkt_pool *pool, uint32_t at, uint8_t value, int type, int mss)
 {
@@ -304,5 +330,6 @@ TEST(parse_past_extension_headers)
 
 TESTS(RUN(sums_of_all_lengths_and_alignments), RUN(sums_of_chains),
     RUN(finish_in_place), RUN(udp_never_zero), RUN(finish_refuses),
-    RUN(cut_every_way), RUN(cut_without_partial), RUN(cut_refuses_liars),
-    RUN(cut_without_memory_leaves_nothing), RUN(parse_past_extension_headers))
+    RUN(cut_every_way), RUN(cut_without_partial), RUN(cut_with_vlan_tags),
+    RUN(cut_refuses_liars), RUN(cut_without_memory_leaves_nothing),
+    RUN(parse_past_extension_headers))

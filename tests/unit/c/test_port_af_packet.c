@@ -105,6 +105,7 @@ plain_frames(int ring)
 		uint32_t len;
 
 		if (n > 1400) {
+			CHECK_EQ(nic_set_mtu(w.tap, 9000), 0);
 			CHECK_EQ(nic_set_mtu(w.apk, 9000), 0);
 		}
 		for (int way = 0; way < 2; way++) {
@@ -246,6 +247,30 @@ TEST(filter_by_address)
 	wire_close(&w);
 }
 
+/* The kernel takes the tag out of a frame; without it the frame would seem to
+ * be of this network. */
+TEST(tagged_frames_are_not_ours)
+{
+	struct wire w;
+	uint8_t b[100], got[100];
+
+	wire_open(&w, ~0u, ~0u, 0);
+	aim(b, DST);
+	memmove(b + 16, b + 12, 40);
+	put_be16(b + 12, 0x8100);
+	put_be16(b + 14, 7);
+	CHECK_EQ(nic_send(w.tap, b, 56, 0), 0);
+	port_quiet(w.apk);
+	put_be16(b + 14, 0);
+	CHECK_EQ(nic_set_promisc(w.apk, 1), 0);
+	CHECK_EQ(nic_send(w.tap, b, 56, 0), 0);
+	port_quiet(w.apk);
+	aim(b, DST);
+	CHECK_EQ(nic_send(w.tap, b, 52, 0), 0);
+	CHECK_EQ(nic_recv(w.apk, got, 100, 0), 52);
+	wire_close(&w);
+}
+
 /* Packets that are kept do not keep the ring from turning. */
 TEST(ring_turns)
 {
@@ -281,8 +306,7 @@ TEST(no_memory_to_receive)
 	struct pkt *p;
 
 	wire_open(&w, ~0u, ~0u, 0);
-	CHECK_EQ(nic_af_packet_open(poor, "xsock0", DST, 0, -1, 0, 0, ~0u,
-		     &apk),
+	CHECK_EQ(nic_af_packet_open(poor, "xsock0", DST, 0, -1, 0, 0, ~0u, &apk),
 	    0);
 	p = pkt_alloc(poor, 50 << 10, 0);
 	send_frame(w.tap, 4, 6, 3000, 1000, 0);
@@ -340,6 +364,32 @@ TEST(absent)
 	nic_pool_free(pool);
 }
 
+TEST(what_it_says_of_itself)
+{
+	struct nic_info info;
+	struct wire w;
+
+	wire_open(&w, ~0u, PORT_TXCSUM, 0);
+	nic_info(w.apk, &info);
+	CHECK_STR(info.name, "xsock0");
+	CHECK_STR(info.kind, "af_packet"); /* although capoff stands before */
+	CHECK_EQ(info.caps, PORT_TXCSUM | PORT_BROADCAST);
+	CHECK_EQ(info.mtu, 1500);
+	CHECK_MEM(info.mac, DST, 6);
+	CHECK(info.fd >= 0);
+	/* The host's interface keeps its MTU. */
+	CHECK_EQ(nic_set_mtu(w.apk, 1400), 0);
+	CHECK_EQ(nic_set_mtu(w.apk, 9000), -EMSGSIZE);
+	CHECK_EQ(w.apk->pt_mtu, 1400);
+	nic_close(w.apk);
+	CHECK_EQ(nic_af_packet_open(w.pool, "xsock0", NULL, 0, -1, 0, 0, ~0u,
+		     &w.apk),
+	    0);
+	CHECK_EQ(w.apk->pt_mtu, 1500);
+	CHECK(memcmp(w.apk->pt_mac, w.tap->pt_mac, 6) != 0);
+	wire_close(&w);
+}
+
 TEST(fanout)
 {
 	struct port *second;
@@ -374,9 +424,10 @@ main(int argc, char **argv)
 	static const struct check_test tests[] = { RUN(plain),
 		RUN(plain_by_ring), RUN(super), RUN(super_by_ring),
 		RUN(no_offloads), RUN(sender_offers_receiver_does_not),
-		RUN(filter_by_address), RUN(ring_turns),
-		RUN(no_memory_to_receive), RUN(interface_down_and_gone),
-		RUN(absent), RUN(fanout) };
+		RUN(filter_by_address), RUN(tagged_frames_are_not_ours),
+		RUN(ring_turns), RUN(no_memory_to_receive),
+		RUN(interface_down_and_gone), RUN(absent),
+		RUN(what_it_says_of_itself), RUN(fanout) };
 
 	if (!netns_enter()) {
 		return SKIPPED;

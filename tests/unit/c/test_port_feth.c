@@ -209,7 +209,7 @@ TEST(doorbell)
 	nic_pool_free(pool);
 }
 
-#define CROSSING 30000
+#define CROSSING 10000
 
 struct crosser {
 	struct port *port;
@@ -258,7 +258,7 @@ TEST(two_threads)
 	for (int i = 0; i < 2; i++) {
 		c[i].pool = nic_pool_new(8 << 20);
 	}
-	CHECK_EQ(nic_feth_open(c[0].pool, c[1].pool, 0, 1500, 16, ~0u, 1,
+	CHECK_EQ(nic_feth_open(c[0].pool, c[1].pool, 0, 1500, 64, ~0u, 1,
 		     &c[0].port, &c[1].port),
 	    0);
 	CHECK_EQ(pthread_create(&thread, NULL, cross, &c[0]), 0);

@@ -76,6 +76,33 @@ TEST(connected_filter)
 	is_free(s);
 }
 
+TEST(connect_again)
+{
+	struct testif *ti;
+	struct stack *s = is_new(&ti);
+	struct socket *a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	union inaddr net0 = ls_ip("10.0.0.1");
+	uint16_t port;
+
+	CHECK_EQ(is_connect(a, "127.0.0.1", 7001), 0);
+	port = is_port(a);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 7001), 0);
+	CHECK_EQ(is_port(a), port);
+	CHECK(in_eq(&sotoinpcb(a)->inp_laddr, &net0));
+	CHECK_EQ(is_connect(a, "192.0.2.1", 7001), ENETUNREACH);
+	CHECK(!in_pcbconnected(sotoinpcb(a)));
+	soclose(a);
+	/* an address without a port yet (IP_BIND_ADDRESS_NO_PORT) */
+	a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	CHECK_EQ(is_setint(a, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1), 0);
+	CHECK_EQ(is_bind(a, "10.0.0.1", 0), 0);
+	CHECK_EQ(is_port(a), 0);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 7001), 0);
+	CHECK(is_port(a) != 0);
+	soclose(a);
+	is_free(s);
+}
+
 TEST(refused)
 {
 	struct testif *ti;
@@ -86,9 +113,38 @@ TEST(refused)
 	CHECK_EQ(is_send(a, "x", 1, NULL, 0, NULL), 0);
 	CHECK_EQ(a->so_error, ECONNREFUSED);
 	CHECK_EQ(is_send(a, "x", 1, NULL, 0, NULL), ECONNREFUSED);
-	CHECK_EQ(a->so_error, 0);	/* once */
+	CHECK_EQ(a->so_error, 0); /* once */
 	CHECK_EQ(ls_stat(s, "udp.drop.noport"), 1);
 	CHECK_EQ(ls_stat(s, "icmp.error"), 1);
+	soclose(a);
+	is_free(s);
+}
+
+/* A gateway that speaks for another address refuses in its name. */
+TEST(refuse_for_another)
+{
+	struct testif *ti;
+	struct stack *s = is_new(&ti);
+	struct socket *a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	const uint8_t *b;
+
+	a->so_options |= SOO_ANYIP;
+	ti->ti_if.if_flags |= IFF_ANYIP_;
+	CHECK_EQ(is_bind(a, "192.0.2.9", 53), 0);
+	udp_unreach(sotoinpcb(a), 3); /* to nobody yet */
+	CHECK_EQ(ti->ti_nout, 0);
+	CHECK_EQ(is_connect(a, "10.0.0.2", 777), 0);
+	udp_unreach(sotoinpcb(a), 3);
+	CHECK_EQ(ti->ti_nout, 1);
+	b = ti->ti_out[0]->op_data;
+	CHECK_EQ(be32get(b + 12), 0xc0000209);
+	CHECK_EQ(be32get(b + 16), 0x0a000002);
+	CHECK_EQ(b[20], ICMP_UNREACH);
+	CHECK_EQ(b[21], ICMP_UNREACH_PORT);
+	CHECK_EQ(be32get(b + 28 + 12), 0x0a000002);
+	CHECK_EQ(be32get(b + 28 + 16), 0xc0000209);
+	CHECK_EQ(be16get(b + 28 + 20), 777);
+	CHECK_EQ(be16get(b + 28 + 22), 53);
 	soclose(a);
 	is_free(s);
 }
@@ -139,10 +195,8 @@ TEST(fragments_out)
 		data[i] = (uint8_t)(i * 13);
 	}
 	CHECK_EQ(is_setint(a, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO), 0);
-	CHECK_EQ(is_send(a, data, sizeof(data), "10.0.0.2", 53, NULL),
-	    EMSGSIZE);
-	CHECK_EQ(is_setint(a, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT),
-	    0);
+	CHECK_EQ(is_send(a, data, sizeof(data), "10.0.0.2", 53, NULL), EMSGSIZE);
+	CHECK_EQ(is_setint(a, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT), 0);
 	CHECK_EQ(is_send(a, data, sizeof(data), "10.0.0.2", 53, NULL), 0);
 	CHECK_EQ(ti->ti_nout, 3);
 	for (int i = 0; i < 3; i++) {
@@ -180,7 +234,7 @@ TEST(hostile)
 	is_put(s, ti, pkt, len);
 	CHECK_EQ(ls_stat(s, "udp.drop.badsum"), 1);
 	len = is_udp(pkt, "10.0.0.2", 9, "10.0.0.1", 5000, "data", 4);
-	be16put(pkt + 24, 13);	/* longer than the packet */
+	be16put(pkt + 24, 13); /* longer than the packet */
 	is_put(s, ti, pkt, len);
 	be16put(pkt + 24, 7);
 	is_put(s, ti, pkt, len);
@@ -270,8 +324,8 @@ TEST(control_messages)
 	CHECK_EQ(ttl, 33);
 	CHECK(find_cmsg(c, IPPROTO_IP, IP_TOS, &tos, 1) != NULL);
 	CHECK_EQ(tos, 0xb8);
-	CHECK(find_cmsg(c, IPPROTO_IP, IP_RECVORIGDSTADDR, &sin,
-		  sizeof(sin)) != NULL);
+	CHECK(find_cmsg(c, IPPROTO_IP, IP_RECVORIGDSTADDR, &sin, sizeof(sin)) !=
+	    NULL);
 	CHECK_EQ(sin.sin_port, htons(5000));
 	m_freem(c);
 	/* The other way: TTL and source of one datagram. */
@@ -284,7 +338,7 @@ TEST(control_messages)
 	c = sbcreatecontrol(s->s_mb, &ttl, sizeof(ttl), IP_TTL, IPPROTO_IP);
 	CHECK_EQ(is_send(a, "x", 1, "10.0.0.2", 9, c), 0);
 	CHECK_EQ(ti->ti_out[1]->op_data[8], 3);
-	pi.ipi_spec_dst.s_addr = htonl(0x0a000099);	/* not ours */
+	pi.ipi_spec_dst.s_addr = htonl(0x0a000099); /* not ours */
 	c = sbcreatecontrol(s->s_mb, &pi, sizeof(pi), IP_PKTINFO, IPPROTO_IP);
 	CHECK_EQ(is_send(a, "x", 1, "10.0.0.2", 9, c), EINVAL);
 	soclose(a);
@@ -319,6 +373,12 @@ TEST(broadcast)
 	CHECK_EQ(is_send(a, "x", 1, "255.255.255.255", 5000, NULL), 0);
 	CHECK_EQ(ti->ti_nout, 1);
 	CHECK_EQ(is_recv(b, buf, sizeof(buf), NULL, NULL, NULL), 1);
+	/* bound to a broadcast address, it still sends from its own */
+	soclose(b);
+	b = is_socket(s, AF_INET, SOCK_DGRAM, 0);
+	CHECK_EQ(is_bind(b, "10.0.0.255", 5002), 0);
+	CHECK_EQ(is_send(b, "x", 1, "10.0.0.2", 9, NULL), 0);
+	CHECK_EQ(be32get(ti->ti_out[1]->op_data + 12), 0x0a000001);
 	soclose(a);
 	soclose(b);
 	is_free(s);
@@ -359,8 +419,9 @@ TEST(multicast)
 	join.sopt_name = IP_DROP_MEMBERSHIP;
 	CHECK_EQ(sosetopt(a, &join), 0);
 	CHECK_EQ(sosetopt(a, &join), EADDRNOTAVAIL);
-	CHECK(!if_hasmulti(&ti->ti_if, &(union inaddr) { .ia_w = { 0, 0,
-			   htonl(0xffff), htonl(0xefffff01) } }));
+	CHECK(!if_hasmulti(&ti->ti_if,
+	    &(union inaddr){
+		.ia_w = { 0, 0, htonl(0xffff), htonl(0xefffff01) } }));
 	mreq.imr_multiaddr.s_addr = htonl(0x0a000005);
 	join.sopt_name = IP_ADD_MEMBERSHIP;
 	CHECK_EQ(sosetopt(a, &join), EINVAL);
@@ -374,8 +435,7 @@ TEST(source_filter)
 	struct testif *ti;
 	struct stack *s = is_new(&ti);
 	struct socket *a = is_socket(s, AF_INET, SOCK_DGRAM, 0);
-	struct ip_mreq_source mreq = { .imr_multiaddr.s_addr =
-					   htonl(0xe8000001),
+	struct ip_mreq_source mreq = { .imr_multiaddr.s_addr = htonl(0xe8000001),
 		.imr_interface.s_addr = htonl(0x0a000001),
 		.imr_sourceaddr.s_addr = htonl(0x0a000002) };
 	struct sockopt join = { SOPT_SET, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP,
@@ -424,8 +484,7 @@ TEST(segments)
 	CHECK_EQ(ti->ti_out[2]->op_len, 528);
 	CHECK_EQ(is_l4sum(ti->ti_out[2]->op_data, 528), 0xffff);
 	CHECK_EQ(is_setint(b, IPPROTO_UDP, 103, 1473), 0);
-	CHECK_EQ(is_send(b, data, sizeof(data), "10.0.0.2", 5000, NULL),
-	    EINVAL);
+	CHECK_EQ(is_send(b, data, sizeof(data), "10.0.0.2", 5000, NULL), EINVAL);
 	soclose(a);
 	soclose(b);
 	is_free(s);
@@ -453,14 +512,12 @@ TEST(ipv6_loopback)
 	CHECK_EQ(is_send(b, "hello", 5, "::1", 7000, NULL), 0);
 	CHECK_EQ(is_recv(a, buf, sizeof(buf), &from, &port, &c), 5);
 	CHECK(in_eq(&from, &lo));
-	CHECK(find_cmsg(c, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi)) !=
-	    NULL);
+	CHECK(find_cmsg(c, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi)) != NULL);
 	CHECK_MEM(&pi.ipi6_addr, &lo, 16);
 	CHECK(find_cmsg(c, IPPROTO_IPV6, IPV6_HOPLIMIT, &val, sizeof(val)) !=
 	    NULL);
 	CHECK_EQ(val, 9);
-	CHECK(find_cmsg(c, IPPROTO_IPV6, IPV6_TCLASS, &val, sizeof(val)) !=
-	    NULL);
+	CHECK(find_cmsg(c, IPPROTO_IPV6, IPV6_TCLASS, &val, sizeof(val)) != NULL);
 	CHECK_EQ(val, 0x20);
 	m_freem(c);
 	/* the same socket serves IPv4, with a mapped address */
@@ -483,7 +540,7 @@ TEST(ipv6_loopback)
 	is_free(s);
 }
 
-TESTS(RUN(loopback_echo), RUN(connected_filter), RUN(refused), RUN(wire_out),
-    RUN(fragments_out), RUN(hostile), RUN(bounded), RUN(control_messages),
-    RUN(broadcast), RUN(multicast), RUN(source_filter), RUN(segments),
-    RUN(ipv6_loopback))
+TESTS(RUN(loopback_echo), RUN(connected_filter), RUN(connect_again),
+    RUN(refused), RUN(refuse_for_another), RUN(wire_out), RUN(fragments_out),
+    RUN(hostile), RUN(bounded), RUN(control_messages), RUN(broadcast),
+    RUN(multicast), RUN(source_filter), RUN(segments), RUN(ipv6_loopback))

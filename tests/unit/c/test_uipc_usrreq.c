@@ -248,8 +248,7 @@ TEST(options)
 	CHECK_EQ(bsd_listen(a, 1), -EOPNOTSUPP);
 	bsd_close(a);
 	CHECK_EQ(bsd_socket(s, AF_UNIX, 77, 0, &a), -EINVAL);
-	CHECK_EQ(bsd_socket(s, AF_APPLETALK, SOCK_STREAM, 0, &a),
-	    -EAFNOSUPPORT);
+	CHECK_EQ(bsd_socket(s, AF_APPLETALK, SOCK_STREAM, 0, &a), -EAFNOSUPPORT);
 	free_stack(s);
 }
 
@@ -271,7 +270,7 @@ TEST(event_queue)
 	CHECK_EQ(poll(&pfd, 1, 0), 0);
 	bsd_send(a, "xy", 2, 0, NULL, 0);
 	CHECK_EQ(poll(&pfd, 1, 0), 1);
-	for (int i = 0; i < 2; i++) {	/* level-triggered */
+	for (int i = 0; i < 2; i++) { /* level-triggered */
 		CHECK_EQ(bsd_evq_wait(q, ev, 4, 0), 1);
 		CHECK_EQ(ev[0].data, 42);
 		CHECK_EQ(ev[0].events, POLLIN);
@@ -284,7 +283,7 @@ TEST(event_queue)
 	CHECK_EQ(bsd_evq_ctl(q, b, POLLOUT, 43), 0);
 	CHECK_EQ(bsd_evq_ctl(q, a, POLLOUT, 44), 0);
 	CHECK_EQ(bsd_evq_wait(q, ev, 4, 0), 2);
-	bsd_close(a);	/* forgotten; b hangs up */
+	bsd_close(a); /* forgotten; b hangs up */
 	CHECK_EQ(bsd_evq_wait(q, ev, 4, 0), 1);
 	CHECK_EQ(ev[0].data, 43);
 	CHECK_EQ(ev[0].events, POLLOUT | POLLHUP);
@@ -297,11 +296,11 @@ TEST(event_queue)
 /* ---- two threads on the real clock ---- */
 
 struct side {
-	struct socket	*so;
-	size_t		 total;
-	int		 flags;
-	long		 answer;
-	int64_t		 timeout;
+	struct socket *so;
+	size_t total;
+	int flags;
+	long answer;
+	int64_t timeout;
 };
 
 static void *
@@ -332,7 +331,8 @@ recv_again(struct socket *so, void *buf, size_t len, int flags)
 	return n;
 }
 
-TEST(threads_rr)
+static void
+exchange(int64_t handoff)
 {
 	struct stack *s = new_stack(0);
 	struct side b = { 0 };
@@ -340,14 +340,14 @@ TEST(threads_rr)
 	pthread_t t;
 	char out[64], in[64];
 
+	CHECK_EQ(bsd_sysctl_set(s, "kern.ipc.handoff", handoff), 0);
 	CHECK_EQ(bsd_socketpair(s, AF_UNIX, SOCK_STREAM, &a, &b.so), 0);
 	CHECK_EQ(pthread_create(&t, NULL, echo, &b), 0);
 	for (int i = 0; i < 5000; i++) {
 		memset(out, i, sizeof(out));
 		CHECK_EQ(bsd_send(a, out, sizeof(out), 0, NULL, -1),
 		    sizeof(out));
-		CHECK_EQ(recv_again(a, in, sizeof(in), MSG_WAITALL),
-		    sizeof(in));
+		CHECK_EQ(recv_again(a, in, sizeof(in), MSG_WAITALL), sizeof(in));
 		CHECK_MEM(in, out, sizeof(in));
 	}
 	bsd_shutdown(a, SHUT_WR);
@@ -355,6 +355,16 @@ TEST(threads_rr)
 	bsd_close(a);
 	bsd_close(b.so);
 	free_stack(s);
+}
+
+TEST(threads_rr)
+{
+	exchange(0);
+}
+
+TEST(threads_rr_handing_over)
+{
+	exchange(20000);
 }
 
 static void *
@@ -394,8 +404,8 @@ TEST(threads_bulk)
 
 		while (done < len) {
 			size_t n;
-			int error = bsd_sendall(a, out + done, len - done, 0,
-			    -1, &n);
+			int error =
+			    bsd_sendall(a, out + done, len - done, 0, -1, &n);
 
 			CHECK(error == 0 || error == -EINTR);
 			done += n;
@@ -534,6 +544,7 @@ TEST(stack_goes_first)
 
 TESTS(RUN(stream_pair), RUN(stream_flow_control), RUN(unread_data_resets),
     RUN(datagrams), RUN(seqpacket_keeps_records), RUN(listen_accept),
-    RUN(options), RUN(event_queue), RUN(threads_rr), RUN(threads_bulk),
+    RUN(options), RUN(event_queue), RUN(threads_rr),
+    RUN(threads_rr_handing_over), RUN(threads_bulk),
     RUN(shutdown_wakes_close_does_not), RUN(timeout_runs_out),
     RUN(signal_ends_a_wait), RUN(stack_goes_first))
