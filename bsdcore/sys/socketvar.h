@@ -125,6 +125,7 @@ struct socket {
 #define SS_DEFUNCT 0x0080	/* the stack is gone, or going */
 #define SS_CONNPENDING 0x0100	/* connect answered EINPROGRESS, its end is not told */
 #define SS_CLOSING 0x0200	/* closed while calls are in flight: the last one closes */
+#define SS_PEERDONE 0x0800 /* the peer has ended its stream in order */
 #define SS_SHUTDOWN 0x0400	/* the user said shutdown(SHUT_WR) */
 
 /* Keep a socket while the lock is dropped; sorele() may free it, and closes it
