@@ -231,9 +231,10 @@ int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
  * go on until every copy of the other end is closed.
  *
  * BSD_RELAY_PAIR: fd is one end of an AF_UNIX stream pair; the application has
- * the other. Bytes that wait in fd when the relay of a socket that is not
- * connected starts are filler: they keep the application's end from
- * polling writable (64 KiB do) and are thrown away once it is connected. */
+ * the other. Bytes that wait in fd when the relay starts are filler: they
+ * keep the application's end from polling writable (64 KiB do) and are thrown
+ * away once the socket is connected. Sending and receiving on the socket itself
+ * answers -EINTR from then on, but for MSG_OOB; so do calls that were waiting. */
 #define BSD_RELAY_PAIR 1
 #define BSD_RELAY_HOST 2	/* fd is a host socket, perhaps still connecting */
 int bsd_relay(struct socket *so, int fd, int kind);

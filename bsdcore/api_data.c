@@ -46,6 +46,13 @@ xfer_init(struct xfer *x, const struct iovec *iov, int iovcnt, int flags,
 	return 0;
 }
 
+/* Data that goes through a descriptor has an order, and no call may meddle. */
+static int
+xfer_elsewhere(const struct socket *so, const struct xfer *x)
+{
+	return !(x->x_flags & MSG_OOB) && relay_carries(so) ? EINTR : 0;
+}
+
 /* Wait for more; errno or 0: try again. */
 static int
 xfer_wait(struct socket *so, struct xfer *x, int events)
@@ -59,7 +66,7 @@ xfer_wait(struct socket *so, struct xfer *x, int events)
 	if (error == 0 && (so->so_state & SS_DEFUNCT)) {
 		error = EBADF;
 	}
-	return error;
+	return error != 0 ? error : xfer_elsewhere(so, x);
 }
 
 static void
@@ -118,8 +125,12 @@ api_send(struct socket *so, struct xfer *x, const void *control,
 		return error;
 	}
 	xfer_start(so, x, so->so_sndtimeo);
-	error = send_loop(so, x, control, controllen,
-	    to != NULL ? (const struct sockaddr *)&ss : NULL, tolen);
+	error = xfer_elsewhere(so, x);
+	if (error == 0) {
+		error = send_loop(so, x, control, controllen,
+		    to != NULL ? (const struct sockaddr *)&ss : NULL,
+		    tolen);
+	}
 	api_leave(so);
 	return error;
 }
@@ -251,7 +262,10 @@ api_recv(struct socket *so, struct xfer *x, struct rcvparts *rp)
 		return error;
 	}
 	xfer_start(so, x, so->so_rcvtimeo);
-	error = recv_loop(so, x, rp);
+	error = xfer_elsewhere(so, x);
+	if (error == 0) {
+		error = recv_loop(so, x, rp);
+	}
 	api_leave(so);
 	return error;
 }
@@ -432,6 +446,26 @@ poll_loop(struct stack *s, struct bsd_pollfd *v, int n, struct waitpoint *w,
 	return ready;
 }
 
+static int
+poll_held(struct stack *s, struct bsd_pollfd *v, int n, struct waitpoint *w,
+    int64_t timeout)
+{
+	int answer;
+
+	for (int i = 0; i < n; i++) {
+		if (v[i].so != NULL) {
+			sohold(v[i].so);
+		}
+	}
+	answer = poll_loop(s, v, n, w, timeout);
+	for (int i = 0; i < n; i++) {
+		if (v[i].so != NULL) {
+			sorele(v[i].so);
+		}
+	}
+	return answer;
+}
+
 int
 bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout)
 {
@@ -442,9 +476,6 @@ bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout)
 	for (int i = 0; i < n; i++) {
 		if (v[i].so == NULL) {
 			continue;
-		}
-		if (v[i].so->so_stack == NULL) {
-			return -EBADF;
 		}
 		if (s != NULL && v[i].so->so_stack != s) {
 			return -EXDEV; /* one lock, one stack */
@@ -461,17 +492,8 @@ bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout)
 		}
 	}
 	stack_enter(s);
-	for (int i = 0; i < n; i++) {
-		if (v[i].so != NULL) {
-			sohold(v[i].so);
-		}
-	}
-	answer = poll_loop(s, v, n, w, timeout);
-	for (int i = 0; i < n; i++) {
-		if (v[i].so != NULL) {
-			sorele(v[i].so);
-		}
-	}
+	answer = s->s_flags & STACK_GONE ? -EBADF :
+					   poll_held(s, v, n, w, timeout);
 	stack_leave(s);
 	if (w != few) {
 		free(w);

@@ -18,9 +18,6 @@ api_enter(struct socket *so)
 {
 	struct stack *s = so->so_stack;
 
-	if (s == NULL) {
-		return EBADF;
-	}
 	stack_enter(s);
 	if (s->s_flags & STACK_DEAD) {
 		stack_leave(s);
@@ -152,19 +149,48 @@ close_linger(struct socket *so)
 	}
 }
 
+/* The stack has ended the socket: let go of what is left of it. EBADF: that is
+ * not what is wrong with it. Not locked. */
+static int
+close_defunct(struct socket *so)
+{
+	struct stack *s = so->so_stack;
+
+	stack_enter(s);
+	if (!(so->so_state & SS_DEFUNCT) ||
+	    (so->so_state & (SS_CLOSING | SS_NOFDREF))) {
+		stack_leave(s);
+		return EBADF;
+	}
+	if (s->s_flags & STACK_GONE) {
+		free(so);
+		stack_unhold(s);
+	} else {
+		so->so_state |= SS_NOFDREF;
+		sofree(so); /* or the last call does, or bsd_stack_free() */
+		stack_leave(s);
+	}
+	return 0;
+}
+
+/* 0: locked and held. Else there is nothing to be done, and *answer is the
+ * call's. */
+static int
+close_enter(struct socket *so, int *answer)
+{
+	int error = api_enter(so);
+
+	*answer = error == EBADF ? -close_defunct(so) : 0;
+	return error;
+}
+
 int
 bsd_close(struct socket *so)
 {
-	struct stack *s = so->so_stack;
-	int error;
+	int answer;
 
-	if (s == NULL) { /* the stack went first */
-		free(so);
-		return 0;
-	}
-	error = api_enter(so);
-	if (error != 0) {
-		return error == ECONNABORTED ? 0 : -error;
+	if (close_enter(so, &answer) != 0) {
+		return answer;
 	}
 	if (so->so_relay != NULL && relay_adopt(so)) {
 		evq_forget(so);
@@ -176,11 +202,7 @@ bsd_close(struct socket *so)
 	    so->so_refs == 1 && (so->so_proto->pr_flags & PR_CONNREQUIRED)) {
 		close_linger(so);
 	}
-	if (so->so_state & SS_DEFUNCT) { /* the stack went meanwhile */
-		api_leave(so);
-		return bsd_close(so);
-	}
-	so->so_state |= SS_CLOSING; /* by the last hold */
+	so->so_state |= SS_CLOSING;	/* by the last hold */
 	evq_forget(so);
 	api_leave(so);
 	return 0;
@@ -189,16 +211,10 @@ bsd_close(struct socket *so)
 int
 bsd_abort(struct socket *so)
 {
-	struct stack *s = so->so_stack;
-	int error;
+	int answer;
 
-	if (s == NULL) {
-		free(so);
-		return 0;
-	}
-	error = api_enter(so);
-	if (error != 0) {
-		return error == ECONNABORTED ? 0 : -error;
+	if (close_enter(so, &answer) != 0) {
+		return answer;
 	}
 	if (so->so_relay != NULL) {
 		relay_forget(so);

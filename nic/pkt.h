@@ -40,10 +40,10 @@ struct pkt_ext {
 };
 
 /* p_flags */
-#define PKT_CSUM_PARTIAL 0x01	/* the field at csum_start + csum_offset holds the folded,
-				 * uncomplemented pseudo-header sum; finish it over
-				 * [p_csum_start, p_pktlen) */
-#define PKT_CSUM_VALID 0x02	/* transport checksum verified, or never left memory */
+/* PKT_CSUM_PARTIAL: the field at csum_start + csum_offset holds the folded,
+ * uncomplemented pseudo-header sum; finish it over [p_csum_start, p_pktlen) */
+#define PKT_CSUM_PARTIAL 0x01
+#define PKT_CSUM_VALID 0x02	/* transport checksum good, or never needed */
 #define PKT_TX 0x04		/* direction, for captures: sent by us */
 #define PKT_BCAST 0x08
 #define PKT_MCAST 0x10

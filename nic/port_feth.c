@@ -75,6 +75,10 @@ ring_wake(struct feth_ring *r)
 {
 	const uint64_t one = 1;
 
+	/* Before, because the woken consumer may have our processor, and would
+	 * find its fd readable for as long as we wait for it; and after,
+	 * because it may have looked between the two. */
+	atomic_store_explicit(&r->r_dirty, true, memory_order_release);
 	/* It cannot fail before 2^64 - 1 rings that nobody heard. */
 	if (write(r->r_fd, &one, sizeof(one)) == (ssize_t)sizeof(one)) {
 		atomic_store_explicit(&r->r_dirty, true, memory_order_release);

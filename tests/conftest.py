@@ -7,6 +7,7 @@ skips it: there everything it needs is installed.
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Generator
 from functools import cache
@@ -17,6 +18,10 @@ from hypothesis import settings
 # The same examples every time; a virtual clock makes wall-clock deadlines noise.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+# A shell ignores SIGINT for what it starts in the background, and children inherit that:
+# programs that a test interrupts would not notice.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IN_CI = os.environ.get("CI") == "true"
 

@@ -5,6 +5,8 @@ import importlib
 import sys
 from typing import Final
 
+from xsock.cli import UnknownProgram
+
 __all__ = ["main"]
 
 COMMANDS: Final = {
@@ -13,6 +15,8 @@ COMMANDS: Final = {
     "ping": "send ICMP echo requests from a stack",
     "netstat": "show a running stack's sockets, routes, interfaces and counters",
 }
+
+FAILURE, USAGE, NOT_FOUND = 1, 2, 127  # exit statuses, as the shell's
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,11 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return int(modules[given.command].run(given))
-    except (OSError, ValueError, ImportError) as error:
-        print(f"xsock: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    except UnknownProgram as error:
+        return _complain(error, NOT_FOUND)
+    except (OSError, ImportError) as error:
+        return _complain(error, FAILURE)
+    except ValueError as error:
+        return _complain(error, USAGE)
     except KeyboardInterrupt:
         return 130
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(f"xsock: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

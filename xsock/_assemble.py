@@ -116,11 +116,11 @@ class Parts:
         from xsock._resolver import Resolver
 
         servers = self.config.dns
-        if not servers and self.usernet is not None:
-            from xsock import usernet
+        if servers or self.usernet is None:
+            return Resolver(self.config.resolver, servers)
+        from xsock import usernet
 
-            servers = (usernet.NAMESERVER,)
-        return Resolver(self.config.resolver, servers)
+        return Resolver(self.config.resolver, (usernet.NAMESERVER,), self.usernet.has_nameserver)
 
     def _forward(self, text: str) -> None:
         from xsock.usernet import Forward

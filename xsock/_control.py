@@ -18,7 +18,7 @@ from typing import Any, Final
 from xsock import original
 from xsock._wiring import Stack
 
-__all__ = ["ControlError", "ask", "directory", "running", "serve"]
+__all__ = ["Control", "ControlError", "ask", "directory", "running"]
 
 REQUEST_MAX: Final = 65536
 TIMEOUT: Final = 10.0  # seconds for one request
@@ -79,37 +79,50 @@ def _line(sock: Any) -> bytes:
     return got or b'{"error": "the stack has gone"}'
 
 
-def serve(stack: Stack) -> None:
-    """Answer requests about *stack* from a thread, until the process ends."""
-    where = directory()
-    where.mkdir(mode=0o700, exist_ok=True)
-    if where.stat().st_uid != os.getuid():
-        return
-    path = where / f"{os.getpid()}.sock"
-    path.unlink(missing_ok=True)
-    listener = original.socket(_stdlib.AF_UNIX, _stdlib.SOCK_STREAM)
-    listener.bind(str(path))
-    listener.listen(8)
-    atexit.register(_remove, path, os.getpid())
-    threading.Thread(
-        target=_loop, args=(listener, stack), name="xsock-control", daemon=True
-    ).start()
+class Control:
+    """Answers requests about one stack from a thread, until it is closed."""
 
+    def __init__(self, stack: Stack) -> None:
+        where = directory()
+        where.mkdir(mode=0o700, exist_ok=True)
+        if where.stat().st_uid != os.getuid():
+            raise ControlError(f"{where} belongs to somebody else; set XDG_RUNTIME_DIR")
+        self._stack = stack
+        self._pid = os.getpid()
+        self._path = where / f"{self._pid}.sock"
+        self._path.unlink(missing_ok=True)
+        self._listener = original.socket(_stdlib.AF_UNIX, _stdlib.SOCK_STREAM)
+        self._listener.bind(str(self._path))
+        self._listener.listen(8)
+        self._thread = threading.Thread(target=self._loop, name="xsock-control", daemon=True)
+        self._thread.start()
+        atexit.register(self._remove)
 
-def _remove(path: Path, pid: int) -> None:
-    if os.getpid() == pid:
-        path.unlink(missing_ok=True)
+    def close(self) -> None:
+        """Take no more requests and wait for the one that runs."""
+        self._remove()
+        atexit.unregister(self._remove)
+        self._listener.shutdown(_stdlib.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
 
+    def _remove(self) -> None:
+        # A forked child runs this too, and the name is its parent's.
+        if os.getpid() == self._pid:
+            self._path.unlink(missing_ok=True)
 
-def _loop(listener: Any, stack: Stack) -> None:
-    while True:
-        sock, _ = listener.accept()
-        with sock:
-            sock.settimeout(TIMEOUT)
+    def _loop(self) -> None:
+        while True:
             try:
-                _one(sock, stack)
+                sock, _ = self._listener.accept()
             except OSError:
-                continue
+                return
+            with sock:
+                sock.settimeout(TIMEOUT)
+                try:
+                    _one(sock, self._stack)
+                except OSError:
+                    continue
 
 
 def _one(sock: Any, stack: Stack) -> None:

@@ -6,6 +6,7 @@ truncated one is asked again over TCP.
 """
 
 import _socket
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
@@ -45,10 +46,17 @@ def resolv_conf(path: str = "/etc/resolv.conf") -> dict[str, Any]:
 
 
 class Client:
-    """Asks *servers*, or those of resolv.conf if there are none."""
+    """Asks *servers*, or those of resolv.conf if there are none.
 
-    def __init__(self, servers: tuple[str, ...] = ()) -> None:
+    *usable* is asked before each question; False saves the wait for an answer
+    that cannot come.
+    """
+
+    def __init__(
+        self, servers: tuple[str, ...] = (), usable: Callable[[], bool] | None = None
+    ) -> None:
         self._servers = servers
+        self._usable = usable
 
     def addresses(self, host: Any, name: str, families: tuple[int, ...]) -> tuple[list[str], int]:
         """Addresses in the order of *families*, and the EAI code if there are none."""
@@ -59,7 +67,8 @@ class Client:
             for family in families:
                 records, failure = self._ask(host, candidate, TYPES[family], settings)
                 found += records
-                if failure and not found:
+                # A name that exists without such an address outweighs names that do not.
+                if failure and not found and code != _socket.EAI_NODATA:
                     code = failure
             if found:
                 return found, 0
@@ -100,6 +109,8 @@ class Client:
             query = message.make_query(name, kind, use_edns=0, payload=PAYLOAD)
         except (exception.DNSException, UnicodeError):
             return [], _socket.EAI_NONAME
+        if self._usable is not None and not self._usable():
+            return [], _socket.EAI_AGAIN
         servers = self._servers or settings["servers"]
         for _ in range(max(1, settings["attempts"])):
             for server in servers:

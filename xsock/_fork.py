@@ -8,15 +8,15 @@ process cannot. So at exit what is queued is sent first, for at most
 import atexit
 import gc
 import os
-from typing import Final
+from typing import Any, Final
 
-from bsdcore._ffi import lib
-from xsock import _wiring
+from bsdcore._ffi import ffi, lib
+from xsock import _proxy, _wiring
 from xsock._socket import socket
 
 __all__ = ["guard"]
 
-OPEN_STATES: Final = ("ESTABLISHED", "CLOSE_WAIT")
+OPEN_STATES: Final = (4, 5)  # TCPS_ESTABLISHED, TCPS_CLOSE_WAIT
 SHUT_WR: Final = 1
 
 _guarded = False
@@ -37,8 +37,22 @@ def _stacks() -> "list[_wiring.Stack]":
     return [] if stack is None else [stack]
 
 
+def _sockets(stack: "_wiring.Stack") -> list[Any]:
+    """Every socket of *stack* that the program still holds."""
+    return [
+        thing
+        for thing in gc.get_objects()
+        if issubclass(type(thing), socket) and getattr(thing, "_xs_host", None) is stack.host
+    ]
+
+
 def _before() -> None:
     for stack in _stacks():
+        for sock in _sockets(stack):
+            try:
+                _proxy.bequeath(sock)
+            except OSError:
+                continue  # it stays behind
         stack.core.fork_prepare()
         if stack.usernet is not None:
             stack.usernet.stack.fork_prepare()
@@ -58,6 +72,8 @@ def _in_child() -> None:
         stack.core.fork_child()
         # Kept referenced: inherited sockets still point into it.
         _orphans.append(stack)
+        for sock in _sockets(stack):
+            _proxy.inherit(sock)
     _wiring.forget()
 
 
@@ -65,16 +81,19 @@ _orphans: "list[_wiring.Stack]" = []
 
 
 def _say_goodbye(stack: "_wiring.Stack") -> None:
-    """End what the program left open, as a kernel would for it."""
-    from bsdcore import netstat
+    """End what the program left open, as a kernel would for it.
 
-    if not any(row.state in OPEN_STATES for row in netstat.sockets(stack.core)):
+    Nothing is imported here: the interpreter takes code that runs at exit for the
+    program's, and forgets that it was ended by an interrupt.
+    """
+    room = lib.bsd_sock_list(stack.core.cdata, ffi.NULL, 0)
+    rows = ffi.new("struct bsd_sockinfo[]", room + 1)
+    count = min(room, lib.bsd_sock_list(stack.core.cdata, rows, room))
+    if not any(rows[i].state in OPEN_STATES for i in range(count)):
         return
-    for thing in gc.get_objects():
-        if issubclass(type(thing), socket):
-            handle = getattr(thing, "_xs_h", None)
-            if handle is not None and thing._xs_host is stack.host:
-                lib.bsd_shutdown(handle, SHUT_WR)
+    for sock in _sockets(stack):
+        if sock._xs_h is not None:
+            lib.bsd_shutdown(sock._xs_h, SHUT_WR)
 
 
 def _at_exit() -> None:

@@ -47,6 +47,9 @@ _FAMILIES = frozenset((_socket.AF_INET, _socket.AF_INET6))
 
 def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
     """(host, service) for an address."""
+    if not isinstance(sockaddr, tuple):
+        del sockaddr  # the traceback holds this frame
+        raise TypeError("getnameinfo() argument 1 must be a tuple")
     sys.audit("socket.getnameinfo", sockaddr)
     answer: tuple[str, str] = _resolver().getnameinfo(_facade.default_host, sockaddr, flags)
     return answer
@@ -102,6 +105,10 @@ def if_nametoindex(oname: Any, /) -> int:
 def if_indextoname(index: int, /) -> str:
     """The name of an interface of the stack."""
     wanted = operator.index(index)
+    if wanted < 0:
+        raise OverflowError("can't convert negative value to unsigned int")
+    if wanted >= 2**64:
+        raise OverflowError("Python int too large to convert to C unsigned long")
     for known, name in _interfaces():
         if known == wanted:
             return name

@@ -37,11 +37,24 @@ TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
     from typing import Any, Final
 
-__all__ = ["Donation", "Proxy", "adopt", "check", "expose", "exposed", "to_listener"]
+__all__ = [
+    "Donation",
+    "Heirloom",
+    "Proxy",
+    "adopt",
+    "bequeath",
+    "check",
+    "expose",
+    "exposed",
+    "inherit",
+    "to_listener",
+]
 
 SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
 POLLIN: Final = 1
+POLLOUT: Final = 4
+FILLER: Final = bytes(65536)  # api.h: what it takes
 POLLHUP: Final = 16
 MSG_OOB: Final = 1
 SHUT_RD: Final = 0
@@ -58,13 +71,16 @@ _base: Any = _socket.socket
 class Proxy:
     """The stand-in of one socket; shared by the objects that dup() makes."""
 
-    __slots__ = ("__weakref__", "_lock", "end", "facts", "handle", "inode", "is_stream")
+    __slots__ = (
+        "__weakref__", "_lock", "end", "facts", "handle", "inode", "is_stream", "names",
+    )  # fmt: skip
 
     def __init__(self, sock: Any, fd: int) -> None:
         self.handle = sock._xs_h
         self.end = -1  # our end of a pair that no relay serves yet
         self.is_stream = sock._xs_kind == SOCK_STREAM
         self.facts = (sock._xs_host, sock._xs_family, sock._xs_kind, sock._xs_proto)
+        self.names: tuple[Any, ...] = (None, None)  # near and far, when last written down
         self._lock = threading.Lock()
         self.inode = os.fstat(fd).st_ino
         exposed[self.inode] = self
@@ -87,13 +103,23 @@ class Proxy:
         """A connect() has begun or is done: data goes through the pair from now on."""
         if self.is_stream and self.end >= 0:
             end, self.end = self.end, -1
+            self._fill(sock)
+            # Calls that wait on the socket itself are ended by this and made again: they
+            # must find that data goes through the pair now.
+            sock._xs_so = None
             result = lib.bsd_relay(self.handle, end, lib.BSD_RELAY_PAIR)
             if result < 0:
-                os.close(end)
                 throw(result)
-            sock._xs_so = None
         elif not self.is_stream:
             self.settle(sock)
+
+    def _fill(self, sock: Any) -> None:
+        """Keep the application's end from polling writable until the socket is connected."""
+        if not lib.bsd_poll(self.handle) & POLLOUT:
+            try:
+                _base.send(sock, FILLER, _socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
 
     # ---- tokens ----
 
@@ -227,6 +253,60 @@ class Proxy:
             return self._direct(sock, name, *args)
         finally:
             self.settle(sock)
+
+
+class Heirloom:
+    """The descriptor of a stream that another process's stack serves, after fork() or pickling.
+
+    Bytes go through it as they are. The names are those it had, and options
+    of TCP, which nobody here could set, are accepted and forgotten.
+    """
+
+    is_stream: Final = True
+    __slots__ = ("far", "near")
+
+    def __init__(self, near: Any, far: Any) -> None:
+        self.near = near
+        self.far = far
+
+    recv = staticmethod(_base.recv)
+    recv_into = staticmethod(_base.recv_into)
+    send = staticmethod(_base.send)
+    sendall = staticmethod(_base.sendall)
+    shutdown = staticmethod(_base.shutdown)
+
+    def recvfrom(self, sock: Any, size: int, flags: int) -> tuple[bytes, Any]:
+        """recvfrom(); a stream names nobody."""
+        return _base.recv(sock, size, flags), None
+
+    def setsockopt(self, sock: Any, level: int, *rest: Any) -> None:
+        """Options of the socket level are the descriptor's own."""
+        if level == SOL_SOCKET:
+            _base.setsockopt(sock, level, *rest)
+
+
+def inherit(sock: Any) -> None:
+    """In a forked child: a socket that has a relayed descriptor lives on through it."""
+    proxy = sock._xs_px
+    if proxy is None or not proxy.is_stream or proxy.end >= 0 or sock._xs_so is not None:
+        return
+    sock._xs_px = Heirloom(*proxy.names)
+    sock._xs_h = None
+
+
+def bequeath(sock: Any) -> None:
+    """Before fork(): make sure that a connection can live on in the child."""
+    if sock._xs_h is None or sock._xs_kind != SOCK_STREAM or not sock._xs_dialled:
+        return
+    if sock._xs_px is None:
+        expose(sock)
+    names = []
+    for ask in (sock.getsockname, sock.getpeername):
+        try:
+            names.append(ask())
+        except OSError:
+            names.append(None)
+    sock._xs_px.names = tuple(names)
 
 
 # By inode number of the application's end.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from xsock._proxy import Heirloom
 from xsock._socket import socket
 
 __all__ = ["install"]
@@ -17,14 +18,25 @@ def install(module: ModuleType) -> Callable[[], None]:
     registry = module.ForkingPickler
 
     def reduce(sock: Any) -> Any:
-        return _rebuild, (
-            module.DupFd(sock.fileno()), int(sock.family), int(sock.type), sock.proto
-        )  # fmt: skip
+        fd = module.DupFd(sock.fileno())
+        return _rebuild, (fd, int(sock.family), int(sock.type), sock.proto, _names(sock))
 
     registry.register(socket, reduce)
     return lambda: registry._extra_reducers.pop(socket, None) and None
 
 
-def _rebuild(dup: Any, family: int, kind: int, proto: int) -> socket:
-    fd = dup.detach()
-    return socket(family, kind, proto, fileno=fd)
+def _names(sock: socket) -> tuple[Any, Any] | None:
+    """Both ends of a connection of the stack, for whoever cannot ask it."""
+    if sock._xs_h is None or sock._xs_so is not None:
+        return None
+    try:
+        return sock.getsockname(), sock.getpeername()
+    except OSError:
+        return None
+
+
+def _rebuild(dup: Any, family: int, kind: int, proto: int, names: tuple[Any, Any] | None) -> socket:
+    sock = socket(family, kind, proto, fileno=dup.detach())
+    if names is not None and sock._xs_h is None:
+        sock._xs_px = Heirloom(*names)
+    return sock

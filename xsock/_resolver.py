@@ -47,9 +47,14 @@ def _fail(code: int) -> NoReturn:
 class Resolver:
     """A stack's way of finding names: *policy* is ``stack`` or ``host``, *servers* addresses."""
 
-    def __init__(self, policy: str, servers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        policy: str,
+        servers: tuple[str, ...] = (),
+        usable: Callable[[], bool] | None = None,
+    ) -> None:
         self.policy = policy
-        self.dns = _dns.Client(servers)
+        self.dns = _dns.Client(servers, usable)
         self._hosts: tuple[int, dict[str, list[str]], dict[str, list[str]]] | None = None
 
     def hosts(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -235,9 +240,27 @@ def gethostbyaddr(host_of: HostOf, host: Any) -> tuple[str, list[str], list[str]
     return names[0], names[1:], [address]
 
 
+def _numeric(sockaddr: Any, flags: int) -> tuple[str, str]:
+    """Address and service; a scope is an index of the stack's, whose name goes with the address."""
+    scope = sockaddr[3] if len(sockaddr) > 3 else 0
+    if not isinstance(scope, int) or not scope & 0xFFFFFFFF:
+        return _c_getnameinfo(sockaddr, flags)
+    scope &= 0xFFFFFFFF
+    plain, service = _c_getnameinfo((*sockaddr[:3], 0), flags)
+    packed = _socket.inet_pton(AF_INET6, plain)
+    named = packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
+    named |= packed[0] == 0xFF and packed[1] & 0x0F == 2
+    suffix = None
+    if named:
+        from xsock import _netdb
+
+        suffix = dict(_netdb.if_nameindex()).get(scope)
+    return f"{plain}%{suffix or scope}", service
+
+
 def getnameinfo(host_of: HostOf, sockaddr: Any, flags: int) -> tuple[str, str]:
     """(host, service)."""
-    numeric = _c_getnameinfo(sockaddr, (flags | _socket.NI_NUMERICHOST) & ~_socket.NI_NAMEREQD)
+    numeric = _numeric(sockaddr, (flags | _socket.NI_NUMERICHOST) & ~_socket.NI_NAMEREQD)
     if flags & _socket.NI_NUMERICHOST:
         return numeric
     stack = host_of()

@@ -48,6 +48,9 @@ MSG_DONTWAIT: Final = 0x40
 MSG_OOB: Final = 1
 POLLOUT: Final = 4
 ETIMEDOUT_EX: Final = 11  # what connect_ex() answers when its time has run out
+# A burst of connections comes up in one go, before the program can run to accept any; the
+# short queues that programs ask for (socketserver: 5) would drop most of it.
+BACKLOG_MIN: Final = 128
 INT_MAX: Final = 2**31 - 1
 NULL: Final = ffi.NULL
 # Protocols that the stack serves; others are the kernel's.
@@ -297,7 +300,7 @@ class socket(_stdlib.socket):
             raise OverflowError("Python int too large to convert to C int")
         if self._xs_px is not None:
             _proxy.check(self)
-        result = lib.bsd_listen(h, max(backlog, 0))
+        result = lib.bsd_listen(h, max(backlog, BACKLOG_MIN))
         if result < 0:
             h = None
             throw(result)
@@ -412,14 +415,17 @@ class socket(_stdlib.socket):
     def getsockname(self) -> Any:
         """The near address."""
         if self._xs_h is None:
-            return super().getsockname()
+            return self._xs_inherited("near") or super().getsockname()
         return self._xs_name(lib.bsd_getsockname)
 
     def getpeername(self) -> Any:
         """The far address; OSError ENOTCONN if there is none."""
         if self._xs_h is None:
-            return super().getpeername()
+            return self._xs_inherited("far") or super().getpeername()
         return self._xs_name(lib.bsd_getpeername)
+
+    def _xs_inherited(self, which: str) -> Any:
+        return None if self._xs_px is None else getattr(self._xs_px, which)
 
     def _xs_name(self, call: Any) -> Any:
         try:
@@ -442,6 +448,8 @@ class socket(_stdlib.socket):
     def setsockopt(self, level: int, optname: int, *value: Any) -> None:
         """Set an option to an integer, to bytes, or to None with a length."""
         if self._xs_h is None:
+            if self._xs_px is not None:
+                return self._xs_px.setsockopt(self, level, optname, *value)
             return super().setsockopt(level, optname, *value)
         _options.set(self._xs_h, level, optname, *value)
 

@@ -42,6 +42,7 @@ class Stack:
         self.usernet = self._parts.usernet
         self.host: Host = self._parts.host
         self.pid = os.getpid()
+        self.control: Any = None
 
     def __enter__(self) -> Stack:
         return self
@@ -66,6 +67,8 @@ class Stack:
     def close(self) -> None:
         """Reset what is still open and free all of it."""
         global _default
+        if self.control is not None:
+            self.control.close()
         self._parts.close()
         with _lock:
             if _default is self:
@@ -84,7 +87,7 @@ def default() -> Stack:
             if _default.config.control:
                 from xsock import _control
 
-                _control.serve(_default)
+                _default.control = _control.Control(_default)
         return _default
 
 

@@ -105,6 +105,7 @@ class Usernet:
     def __init__(self, stack: Stack, options: dict[str, str]) -> None:
         self.stack = stack
         self._pool: Any = None
+        self._nameserver: str | None = None
         self.loops_back = options.get("loopback", "on") != "off"
         self._forwarded: set[tuple[str, int]] = set()
 
@@ -131,6 +132,7 @@ class Usernet:
 
     def _start(self, options: dict[str, str]) -> None:
         servers = [options["dns"]] if "dns" in options else host_nameservers()
+        self._nameserver = servers[0] if servers else None
         rules: list[tuple[str, int, str | None, int]]
         rules = [(NAMESERVER, DNS_PORT, servers[0], DNS_PORT)] if servers else []
         rules.append((NAMESERVER, 0, None, 0))
@@ -151,6 +153,14 @@ class Usernet:
         row.plen = length
         if to is not None:
             row.to = address(to, to_port)[0]
+
+    def has_nameserver(self) -> bool:
+        """Whether the host knows a way to its name server now. Sends nothing."""
+        if self._nameserver is None:
+            return False
+        family = _stdlib.AF_INET6 if ":" in self._nameserver else _stdlib.AF_INET
+        with original.socket(family, _stdlib.SOCK_DGRAM) as probe:
+            return probe.connect_ex((self._nameserver, DNS_PORT)) == 0
 
     def forward(self, rule: Forward) -> None:
         """Carry what arrives at a port of the host into the Stack. OSError if it is taken."""

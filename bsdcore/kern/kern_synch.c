@@ -41,6 +41,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bsdcore/net/if.h"
 #include "bsdcore/sys/kernel.h"
 
 #define SPIN_BACKOFF 12 /* waits skipped after spins in vain: 2^n at most */
@@ -355,6 +356,19 @@ waitlist_sleep(struct stack *s, struct waitpoint **list, struct spin *spin,
 	return waiter_retire(s, &w) ? 0 : error;
 }
 
+/* What we sent ourselves may be what we wait for. true: look again. */
+static bool
+sowait_flush(struct stack *s)
+{
+	const struct ifnet *lo = s->s_if->ifs_lo;
+
+	if (lo == NULL || lo->if_snd.mq_head == NULL) {
+		return false;
+	}
+	if_flush(s);
+	return true;
+}
+
 int
 sowait_many(struct stack *s, struct waitpoint *v, int n, uint64_t deadline)
 {
@@ -362,6 +376,9 @@ sowait_many(struct stack *s, struct waitpoint *v, int n, uint64_t deadline)
 	struct spin *spin = n == 1 ? &v[0].wp_so->so_spin : NULL;
 	int error;
 
+	if (sowait_flush(s)) {
+		return 0;
+	}
 	if (waiter_pointless(s, deadline)) {
 		return EWOULDBLOCK;
 	}

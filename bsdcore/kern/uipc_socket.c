@@ -244,6 +244,10 @@ soaccept(struct socket *head, struct socket **out)
 	if (so->so_pcb != NULL && so->so_proto->pr_usrreqs->pru_accept != NULL) {
 		error = PRU0(so, accept);
 	}
+	if (head->so_pcb != NULL &&
+	    head->so_proto->pr_usrreqs->pru_room != NULL) {
+		(void)PRU0(head, room);
+	}
 	if (error != 0) {
 		soabort(so);
 		return error;

@@ -42,6 +42,16 @@ pcb_options(const struct inpcb *inp)
 	return inp->inp_socket->so_options;
 }
 
+/* The unspecified address of the socket's family. */
+static union inaddr
+pcb_any(const struct inpcb *inp)
+{
+	union inaddr any6 = { .ia_b = { 0 } };
+
+	return inp->inp_socket->so_family == AF_INET ? in_map4(INADDR_ANY) :
+						       any6;
+}
+
 struct inpcbinfo *
 in_pcbinfo_new(struct stack *s, uint8_t ipproto)
 {
@@ -83,18 +93,14 @@ int
 in_pcballoc(struct socket *so, struct inpcbinfo *ipi, struct inpcb **out)
 {
 	struct inpcb *inp = calloc(1, sizeof(*inp));
-	union inaddr any = { .ia_b = { 0 } };
 
 	if (inp == NULL) {
 		return ENOBUFS;
 	}
-	if (so->so_family == AF_INET) {
-		any = in_map4(INADDR_ANY);
-	}
 	inp->inp_info = ipi;
 	inp->inp_socket = so;
-	inp->inp_laddr = any;
-	inp->inp_faddr = any;
+	inp->inp_laddr = pcb_any(inp);
+	inp->inp_faddr = inp->inp_laddr;
 	inp->inp_flags = INP_MLOOP | INP_MCASTALL;
 	inp->inp_ttl = (uint8_t)ipi->ipi_stack->s_ip->ips_ttl;
 	inp->inp_mttl = 1;
@@ -383,6 +389,25 @@ port_choose(const struct inpcb *inp, bool connecting)
 	return 0;
 }
 
+/* For many: a group, or a broadcast of any interface. */
+static bool
+bind_ismany(const struct stack *s, const union inaddr *a)
+{
+	const struct ifnet *ifp;
+
+	if (in_ismulticast(a) || in_isbroadcast4(a)) {
+		return true;
+	}
+	if (in_is4(a)) {
+		TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
+			if (in_broadcast(ifp, a)) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
 /* Is it an address a socket may be bound to? */
 static int
 bind_checkaddr(const struct inpcb *inp, const union inaddr *a, uint32_t scope)
@@ -396,22 +421,11 @@ bind_checkaddr(const struct inpcb *inp, const union inaddr *a, uint32_t scope)
 	if (in_islinklocal6(a) && scope == 0 && so->so_boundif == 0) {
 		return EINVAL;
 	}
-	if (in_isany(a) || in_ismulticast(a) || in_isbroadcast4(a) ||
-	    (in_is4(a) && in_isloopback(a)) || (so->so_options & SOO_ANYIP) ||
-	    (inp->inp_flags & INP_FREEBIND) ||
-	    ifa_ifwithaddr(so->so_stack, a) != NULL) {
+	if (in_isany(a) || ifa_ifwithaddr(so->so_stack, a) != NULL ||
+	    (so->so_options & SOO_ANYIP) || (inp->inp_flags & INP_FREEBIND)) {
 		return 0;
 	}
-	if (in_is4(a)) {
-		const struct ifnet *ifp;
-
-		TAILQ_FOREACH (ifp, &so->so_stack->s_if->ifs_list, if_link) {
-			if (in_broadcast(ifp, a)) {
-				return 0;
-			}
-		}
-	}
-	return EADDRNOTAVAIL;
+	return bind_ismany(so->so_stack, a) ? 0 : EADDRNOTAVAIL;
 }
 
 int
@@ -463,6 +477,9 @@ in_pcbbind(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 	}
 	if (sa != NULL && !in_isany(&addr)) {
 		inp->inp_flags |= INP_BOUNDADDR;
+		if (bind_ismany(so->so_stack, &addr)) {
+			inp->inp_flags |= INP_BOUNDMANY;
+		}
 	}
 	if (sa != NULL) {
 		/* Even port 0 was the user's wish to have one and keep it. */
@@ -595,10 +612,8 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 		error = EADDRNOTAVAIL;
 	}
 	if (error != 0) {
-		union inaddr none = { .ia_b = { 0 } };
-
 		inp->inp_laddr = old;
-		inp->inp_faddr = in_is4(&old) ? in_map4(INADDR_ANY) : none;
+		inp->inp_faddr = pcb_any(inp);
 		inp->inp_fport = 0;
 		return error;
 	}
@@ -613,17 +628,12 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 void
 in_pcbdisconnect(struct inpcb *inp)
 {
-	union inaddr any = { .ia_b = { 0 } };
-
-	if (inp->inp_socket->so_family == AF_INET) {
-		any = in_map4(INADDR_ANY);
-	}
 	hash_leave(inp);
-	inp->inp_faddr = any;
+	inp->inp_faddr = pcb_any(inp);
 	inp->inp_fport = 0;
 	inp->inp_flowid = 0;
 	if (!(inp->inp_flags & INP_BOUNDADDR)) {
-		inp->inp_laddr = any;
+		inp->inp_laddr = pcb_any(inp);
 	}
 	/* A datagram socket that connects anew keeps its port. */
 	if (!(inp->inp_flags & INP_BOUNDPORT) &&

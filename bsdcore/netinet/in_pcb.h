@@ -66,6 +66,7 @@ struct inpcb {
 #define INP_DONTFRAG6 0x800000
 #define INP_NOPORT 0x1000000 /* IP_BIND_ADDRESS_NO_PORT */
 #define INP_RECVPATHMTU6 0x2000000
+#define INP_BOUNDMANY 0x4000000 /* inp_laddr is no source: broadcast, group */
 
 LIST_HEAD(inpcbhead, inpcb);
 
@@ -152,6 +153,13 @@ in_pcbscope(const struct inpcb *inp)
 {
 	return inp->inp_socket->so_boundif != 0 ? inp->inp_socket->so_boundif :
 						  inp->inp_scope;
+}
+
+/* Has it no source address of its own? */
+static inline bool
+in_pcbnosource(const struct inpcb *inp)
+{
+	return in_isany(&inp->inp_laddr) || (inp->inp_flags & INP_BOUNDMANY);
 }
 
 static inline struct inpcb *

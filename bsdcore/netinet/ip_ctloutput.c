@@ -150,7 +150,7 @@ opt_setoptions(struct inpcb *inp, const struct sockopt *sopt)
 	struct mbuf *m = NULL;
 	size_t n = sopt->sopt_valsize;
 
-	if (n > IP_MAXOPTLEN) {
+	if (n > IP_MAXOPTLEN || (n > 0 && sopt->sopt_val == NULL)) {
 		return EINVAL;
 	}
 	if (n > 0) {

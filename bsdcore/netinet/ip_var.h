@@ -185,9 +185,9 @@ struct udp_state {
 int udp_init(struct stack *s);
 void udp_fini(struct stack *s);
 int udp_ctloutput(struct socket *so, struct sockopt *sopt);
-/* Tell the peer of a connected IPv4 socket that its datagrams reach nobody
- * (the gateway has heard so from the host). */
-void udp_unreach(struct inpcb *inp);
+/* Tell the peer of a connected IPv4 socket that its datagrams reach nobody:
+ * ICMP_UNREACH and this code (the gateway has heard so from the host). */
+void udp_unreach(struct inpcb *inp, uint8_t code);
 extern const struct pr_usrreqs udp_usrreqs;
 int rip_init(struct stack *s);
 void rip_fini(struct stack *s);

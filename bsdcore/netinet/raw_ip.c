@@ -235,7 +235,7 @@ rip_output(struct inpcb *inp, struct mbuf *m, const union inaddr *dst,
 
 	if (!in_isany(&is->is_src)) {
 		src = is->is_src;
-	} else if (in_isany(&src) || in_ismulticast(&src)) {
+	} else if (in_pcbnosource(inp)) {
 		error = ip_pcbsource(inp, dst, is->is_scope, &src);
 	}
 	if (error == 0 && off >= 0 && (uint32_t)off + 2 > m->m_pkthdr.len) {
@@ -444,9 +444,12 @@ rip_bind(struct socket *so, const struct sockaddr *sa, socklen_t len)
 	}
 	inp->inp_laddr = addr;
 	inp->inp_scope = scope;
-	inp->inp_flags &= ~(uint32_t)INP_BOUNDADDR;
+	inp->inp_flags &= ~(uint32_t)(INP_BOUNDADDR | INP_BOUNDMANY);
 	if (!in_isany(&addr)) {
 		inp->inp_flags |= INP_BOUNDADDR;
+	}
+	if (in_ismulticast(&addr) || in_isbroadcast4(&addr)) {
+		inp->inp_flags |= INP_BOUNDMANY;
 	}
 	return 0;
 }

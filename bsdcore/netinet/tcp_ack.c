@@ -29,8 +29,8 @@ tcp_rexmt_one(struct tcpcb *tp)
 	tp->snd_nxt = seq_max(tp->snd_nxt, nxt);
 }
 
-static void
-tcp_recovery_enter(struct tcpcb *tp, struct tcpseg *sg)
+void
+tcp_recovery_enter(struct tcpcb *tp)
 {
 	uint32_t dup = (uint32_t)TCPTUN(tp->t_tcp, dupthresh);
 
@@ -45,13 +45,11 @@ tcp_recovery_enter(struct tcpcb *tp, struct tcpseg *sg)
 		TAILQ_FIRST(&tp->t_holes)->sh_lost = true;
 		tp->snd_cwnd = tp->snd_ssthresh;
 		tcp_sack_setpipe(tp);
-		sg->sg_needoutput = true;
 		return;
 	}
 	TCPSTAT_INC(tp->t_tcp, newreno_recovery);
 	tcp_rexmt_one(tp);
 	tp->snd_cwnd = tp->snd_ssthresh + dup * tp->t_maxseg;
-	sg->sg_needoutput = true;
 }
 
 static void
@@ -67,6 +65,7 @@ tcp_recovery_exit(struct tcpcb *tp)
 	}
 	tp->t_flags &= ~(TF_FASTRECOVERY | TF_RTORECOVERY);
 	tp->t_dupacks = 0;
+	tcp_rack_recovered(tp);
 }
 
 /* New data acknowledged, but not all that was out when the loss was seen. */
@@ -127,9 +126,10 @@ tcp_dupack(struct tcpcb *tp, struct tcpseg *sg, uint32_t sacked)
 		}
 		return;
 	}
-	if (tp->t_dupacks >= (uint32_t)TCPTUN(tp->t_tcp, dupthresh) ||
-	    tcp_sack_lost(tp)) {
-		tcp_recovery_enter(tp, sg);
+	if (tcp_sack_lost(tp) ||
+	    (tcp_rack_countdups(tp) &&
+		tp->t_dupacks >= (uint32_t)TCPTUN(tp->t_tcp, dupthresh))) {
+		tcp_recovery_enter(tp);
 	} else if (TCPTUN(tp->t_tcp, limited_transmit)) {
 		TCPSTAT_INC(tp->t_tcp, limited_txt);
 	}
@@ -241,8 +241,7 @@ tcp_newack(struct tcpcb *tp, struct tcpseg *sg)
 	}
 	tp->t_flags &= ~TF_UNDO;
 	tcp_ack_rtt(tp, sg);
-	if (tp->t_cc != NULL && (tp->t_flags & TF_FASTRECOVERY) == 0 &&
-	    tcp_cwnd_used(tp, flight)) {
+	if ((tp->t_flags & TF_FASTRECOVERY) == 0 && tcp_cwnd_used(tp, flight)) {
 		tp->t_cc->cc_ack(tp, acked);
 		tp->snd_cwnd = u32min(tp->snd_cwnd, 1u << 30);
 	}
@@ -397,7 +396,8 @@ tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg)
 		}
 	}
 	if (!tcp_in_recovery(tp) && tcp_sack_lost(tp)) {
-		tcp_recovery_enter(tp, sg); /* seen in an ACK of new data */
+		tcp_recovery_enter(tp); /* seen in an ACK of new data */
+		sg->sg_needoutput = true;
 	}
 	tcp_wndupdate(tp, sg);
 	return TCP_NEXT;

@@ -537,8 +537,8 @@ tcp_rstcheck(struct tcpcb *tp, struct tcpseg *sg)
 		tp->t_so->so_error = ECONNREFUSED;
 		break;
 	case TCPS_CLOSE_WAIT:
-		tp->t_so->so_error = EPIPE; /* as Linux */
-		break;
+		/* As Linux: the reader has had its end of stream, the writer
+		 * gets EPIPE because nothing can be sent any more. */
 	case TCPS_CLOSING:
 	case TCPS_LAST_ACK:
 		break;

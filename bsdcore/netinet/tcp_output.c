@@ -605,22 +605,26 @@ tcp_acksent(struct tcpcb *tp)
 	tcp_timer_stop(tp, TCPT_DELACK);
 }
 
-/* PTO: twice the round trip, and the ACK of a lone segment may be delayed
- * (RFC 8985 7.2). Only where SACK tells what happened. */
+/* PTO: twice the round trip, and time for an ACK that is delayed: little where
+ * several segments are out, as long as a peer may take (WCDelAckT) for a lone
+ * one (RFC 8985 7.2). Only where SACK tells what happened. */
 void
 tcp_pto_arm(struct tcpcb *tp)
 {
-	uint64_t pto = 2 * tp->t_srtt + 2 * NSEC_PER_MSEC;
+	uint64_t pto = 2 * tp->t_srtt +
+	    (uint64_t)(TCPTUN(tp->t_tcp, delack) + 2) * NSEC_PER_MSEC;
 
-	if (!tcp_sack_on(tp) || !TCPTUN(tp->t_tcp, tlp) || tp->t_srtt == 0 ||
-	    tcp_in_recovery(tp) || tp->t_nholes != 0 ||
-	    (tp->t_flags & TF_TLPSENT) || tp->t_state == TCPS_SYN_RECEIVED) {
-		return;
-	}
 	if (tp->snd_max - tp->snd_una <= tp->t_maxseg) {
 		pto += 200 * NSEC_PER_MSEC;
 	}
-	if (pto < tcp_rexmt_timeout(tp)) {
+	if (tp->t_nholes != 0) {
+		return; /* the timer is tcp_rack_mark()'s */
+	}
+	if (!tcp_sack_on(tp) || !TCPTUN(tp->t_tcp, tlp) || tp->t_srtt == 0 ||
+	    tcp_in_recovery(tp) || (tp->t_flags & TF_TLPSENT) ||
+	    tp->t_state == TCPS_SYN_RECEIVED || pto >= tcp_rexmt_timeout(tp)) {
+		tcp_timer_stop(tp, TCPT_PTO); /* of an earlier segment */
+	} else {
 		tcp_timer_arm(tp, TCPT_PTO, tp->t_stack->s_now + pto);
 	}
 }

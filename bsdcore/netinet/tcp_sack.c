@@ -30,6 +30,9 @@ sackhole_new(struct tcpcb *tp, struct sackhole *after, uint32_t start,
 	sh->sh_start = sh->sh_rxmit = start;
 	sh->sh_end = end;
 	sh->sh_lost = false;
+	sh->sh_time = tp->t_stack->s_now;
+	sh->sh_rxtime = 0;
+	sh->sh_rxmax = tp->snd_max;
 	if (after != NULL) {
 		TAILQ_INSERT_AFTER(&tp->t_holes, after, sh, sh_link);
 	} else {
@@ -68,6 +71,9 @@ sack_cumulative(struct tcpcb *tp, uint32_t ack)
 
 	while ((sh = TAILQ_FIRST(&tp->t_holes)) != NULL &&
 	    SEQ_LEQ(sh->sh_end, ack)) {
+		if (SEQ_LT(sh->sh_rxmit, sh->sh_end)) {
+			tcp_rack_reordered(tp);
+		}
 		sackhole_free(tp, sh);
 	}
 	if (SEQ_LEQ(tp->snd_fack, ack)) {
@@ -82,6 +88,9 @@ sack_cumulative(struct tcpcb *tp, uint32_t ack)
 		}
 		tp->snd_fack = ack;
 		return;
+	}
+	if (SEQ_LT(sh->sh_rxmit, ack)) {
+		tcp_rack_reordered(tp);
 	}
 	sh->sh_start = ack;
 	sh->sh_rxmit = seq_max(sh->sh_rxmit, ack);
@@ -104,6 +113,9 @@ sack_carve(struct tcpcb *tp, uint32_t start, uint32_t end)
 		if (SEQ_GEQ(sh->sh_start, end)) {
 			break;
 		}
+		if (SEQ_LT(sh->sh_rxmit, seq_min(end, sh->sh_end))) {
+			tcp_rack_reordered(tp);
+		}
 		if (SEQ_GEQ(sh->sh_start, start)) {
 			n += seq_min(end, sh->sh_end) - sh->sh_start;
 			if (SEQ_GEQ(end, sh->sh_end)) {
@@ -121,6 +133,9 @@ sack_carve(struct tcpcb *tp, uint32_t start, uint32_t end)
 			}
 			right->sh_rxmit = seq_max(sh->sh_rxmit, end);
 			right->sh_lost = sh->sh_lost;
+			right->sh_time = sh->sh_time;
+			right->sh_rxtime = sh->sh_rxtime;
+			right->sh_rxmax = sh->sh_rxmax;
 		}
 		n += seq_min(end, sh->sh_end) - start;
 		sh->sh_end = start;
@@ -181,11 +196,17 @@ tcp_sack_update(struct tcpcb *tp, const struct tcpopt *to, uint32_t ack)
 	TCPSTAT_ADD(tp->t_tcp, sack_rcv_blocks, to->to_nsacks);
 	if (sack_isdsack(to, ack)) {
 		TCPSTAT_INC(tp->t_tcp, dsack_recvd);
+		tcp_rack_dsack(tp);
 	}
 	for (int i = 0; i < to->to_nsacks; i++) {
 		const struct sackblk *b = &to->to_sacks[i];
 
-		if (SEQ_LT(b->sb_start, b->sb_end) && SEQ_GT(b->sb_start, ack) &&
+		/* Each bound against each: a block may be longer than half
+		 * of all numbers, and then two comparisons prove nothing. */
+		if (SEQ_LT(b->sb_start, b->sb_end) &&
+		    SEQ_GT(b->sb_start, ack) &&
+		    SEQ_LT(b->sb_start, tp->snd_max) &&
+		    SEQ_GT(b->sb_end, ack) &&
 		    SEQ_LEQ(b->sb_end, tp->snd_max)) {
 			v[cnt++] = *b;
 		}
@@ -216,7 +237,9 @@ tcp_sack_setpipe(struct tcpcb *tp)
 	struct sackhole *sh;
 	uint32_t top = tp->snd_fack, above = 0, ranges = 0;
 	uint32_t dup = (uint32_t)TCPTUN(tp->t_tcp, dupthresh);
+	bool count = tcp_rack_countdups(tp);
 
+	tcp_rack_mark(tp);
 	tp->t_pipe = SEQ_GT(tp->snd_max, tp->snd_fack) ?
 	    tp->snd_max - seq_max(tp->snd_fack, tp->snd_una) :
 	    0;
@@ -225,7 +248,8 @@ tcp_sack_setpipe(struct tcpcb *tp)
 			above += top - sh->sh_end;
 			ranges++;
 		}
-		if (ranges >= dup || above > (dup - 1) * tp->t_maxseg) {
+		if (count &&
+		    (ranges >= dup || above > (dup - 1) * tp->t_maxseg)) {
 			sh->sh_lost = true;
 		}
 		if (!sh->sh_lost) {
@@ -290,4 +314,6 @@ tcp_sack_sent(struct tcpcb *tp, struct sackhole *sh, uint32_t end)
 {
 	tp->t_pipe += end - sh->sh_rxmit;
 	sh->sh_rxmit = end;
+	sh->sh_rxtime = tp->t_stack->s_now;
+	sh->sh_rxmax = tp->snd_max;
 }

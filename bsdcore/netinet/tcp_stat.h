@@ -59,6 +59,7 @@
 	X(challenge_percon, 10, 1, 255, "challenge ACKs in a second, one connection") \
 	X(icmp_may_abort, 1, 0, 1, "ICMP errors end a connection that is opening") \
 	X(dupthresh, 3, 1, 127, "duplicate ACKs that mean loss (RFC 5681)")	\
+	X(rack, 1, 0, 1, "find losses by time (RFC 8985)")			\
 	X(tlp, 1, 0, 1, "tail loss probes (RFC 8985)")
 
 #define TCP_STATS(X)							\
@@ -75,7 +76,7 @@
 	X(synchallenge) X(rstchallenge) X(ackchallenge)			\
 	X(challengelimited) X(sack_recovery) X(newreno_recovery)		\
 	X(sack_rexmits) X(sack_rcv_blocks) X(sack_send_blocks)		\
-	X(sack_reneged) X(limited_txt) X(undo) X(pto) X(mturesent)		\
+	X(sack_reneged) X(reordered) X(rack_lost) X(rack_relost) X(limited_txt) X(undo) X(pto) X(mturesent)		\
 	X(pmtudbh) X(pmtudbh_reverted) X(dsack_sent) X(dsack_recvd)		\
 	X(timewait) X(tw_recycled) X(tw_overflow) X(finwait2_timeout)	\
 	X(sc_added) X(sc_completed) X(sc_retransmitted) X(sc_timeout)		\

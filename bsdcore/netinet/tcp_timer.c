@@ -422,11 +422,26 @@ tcp_timer_delack(struct tcpcb *tp)
 	return true;
 }
 
+/* A hole has been waited for long enough (RFC 8985 6.3). */
+static void
+tcp_timer_reorder(struct tcpcb *tp)
+{
+	tcp_sack_setpipe(tp);
+	if (!tcp_in_recovery(tp) && tcp_sack_lost(tp)) {
+		tcp_recovery_enter(tp);
+	}
+	(void)tcp_output(tp);
+}
+
 /* Tail loss probe (RFC 8985 7): one segment, so that its ACK or SACK shows
  * what was lost before the retransmission timer has to. */
 static bool
 tcp_timer_pto(struct tcpcb *tp)
 {
+	if (tp->t_nholes != 0) {
+		tcp_timer_reorder(tp);
+		return true;
+	}
 	TCPSTAT_INC(tp->t_tcp, pto);
 	if (tp->snd_max == tp->snd_una || tcp_in_recovery(tp)) {
 		return true;

@@ -11,6 +11,7 @@
  *	tcp_timewait.c	compressed TIME_WAIT
  *	tcp_output.c	what to send next, and building it
  *	tcp_sack.c	scoreboard of what the peer has (RFC 6675)
+ *	tcp_rack.c	loss by time (RFC 8985)
  *	tcp_timer.c	retransmission, persist, keepalive, FIN_WAIT_2
  *	tcp_subr.c	life of a control block, ICMP, path MTU, replies
  *	tcp_usrreq.c	what the socket layer asks
@@ -109,8 +110,11 @@ enum tcp_timer_id {
 struct sackhole {
 	TAILQ_ENTRY(sackhole) sh_link;
 	uint32_t sh_start, sh_end;
-	uint32_t sh_rxmit; /* sent again up to here */
-	bool sh_lost;	   /* RFC 6675 IsLost() */
+	uint32_t sh_rxmit;  /* sent again up to here */
+	bool sh_lost;	    /* RFC 6675 IsLost(), or by time */
+	uint32_t sh_rxmax;  /* snd_max when it was last sent again */
+	uint64_t sh_time;   /* when a later segment was found to have arrived */
+	uint64_t sh_rxtime; /* when it was last sent again */
 };
 TAILQ_HEAD(sackhead, sackhole);
 
@@ -192,6 +196,9 @@ struct tcpcb {
 	uint32_t snd_fack; /* above the highest byte SACKed */
 	uint32_t t_pipe;   /* bytes in the network (RFC 6675) */
 	uint32_t t_sackedbytes;
+	uint8_t t_reowndmult; /* RACK.reo_wnd_mult - 1 */
+	uint8_t t_reopersist; /* recoveries it is kept for */
+	uint32_t t_reodsack;  /* one DSACK a round trip counts */
 
 	/* Out-of-order data (tcp_reass.c). */
 	struct tseghead t_segq;
@@ -251,6 +258,8 @@ CTASSERT(sizeof(struct tcpcb) <= 1024);
 #define TF_BLACKHOLE 0x200000	/* segment size lowered on suspicion */
 #define TF_TLPSENT 0x400000
 #define TF_UNDO 0x800000     /* t_prev* are good */
+#define TF_REORDER 0x4000000 /* this path has reordered segments */
+#define TF_REORDER 0x4000000 /* this path has reordered segments */
 #define TF_DYING 0x1000000   /* being freed; no output */
 #define TF_SYNCWND 0x2000000 /* a SYN was lost: initial window of one */
 
@@ -358,6 +367,8 @@ enum tcp_verdict {
 	TCP_DROPWITHRESET
 };
 enum tcp_verdict tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg);
+/* Enter fast recovery; tcp_output() is to be called. */
+void tcp_recovery_enter(struct tcpcb *tp);
 /* sg_ack, in (snd_una, snd_max], acknowledges new bytes. Answers true when
  * our FIN is among what has been acknowledged. */
 bool tcp_newack(struct tcpcb *tp, struct tcpseg *sg);
@@ -390,6 +401,17 @@ int tcp_sack_alllost(struct tcpcb *tp);
 void tcp_sack_sent(struct tcpcb *tp, struct sackhole *sh, uint32_t end);
 void tcp_sack_free(struct tcpcb *tp);
 
+/* ---- tcp_rack.c ---- */
+
+/* Mark holes lost by time and lost retransmissions to be sent again; arms the
+ * timer for the rest. */
+void tcp_rack_mark(struct tcpcb *tp);
+void tcp_rack_reordered(struct tcpcb *tp); /* a hole filled by itself */
+void tcp_rack_dsack(struct tcpcb *tp);
+void tcp_rack_recovered(struct tcpcb *tp); /* a recovery has ended */
+/* May duplicates be counted? Not where segments come in any order. */
+bool tcp_rack_countdups(const struct tcpcb *tp);
+
 /* ---- tcp_syncache.c ---- */
 
 int tcp_syncache_init(struct tcp_state *tcp);
@@ -405,6 +427,8 @@ struct tcpcb *tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg,
 void tcp_syncache_rst(struct tcp_state *tcp, const struct tcpseg *sg);
 /* The listener goes away. */
 void tcp_syncache_forget(struct tcpcb *ltp);
+/* The listener's queue has room again: complete what waited for it. */
+void tcp_syncache_room(struct tcpcb *ltp);
 void tcp_syncache_unreach(struct tcp_state *tcp, const struct ctlparam *cp);
 uint32_t tcp_syncache_count(const struct tcp_state *tcp);
 

@@ -109,6 +109,27 @@ udp_append(struct stack *s, struct inpcb *inp, struct mbuf *m,
 	sorwakeup(so);
 }
 
+/* The headers of m and n bytes from `at` on. Copied: a reference would charge
+ * every datagram with the memory of all. */
+static struct mbuf *
+udp_segment(const struct mbuf *m, uint32_t hdr, uint32_t at, uint32_t n)
+{
+	struct mbuf *h = hdr + n <= MHLEN ?
+	    m_gethdr(m->m_pool, MT_DATA) :
+	    m_getcl(m->m_pool, MT_DATA, M_PKTHDR, hdr + n);
+
+	if (h == NULL) {
+		return NULL;
+	}
+	m_copy_pkthdr(h, m);
+	h->m_flags |= m->m_flags & (M_BCAST | M_MCAST | M_LOOP);
+	h->m_pkthdr.tso_segsz = 0;
+	h->m_len = h->m_pkthdr.len = hdr + n;
+	m_copydata(m, 0, hdr, h->m_data);
+	m_copydata(m, at, n, h->m_data + hdr);
+	return h;
+}
+
 /* Segments merged on the way (UDP_SEGMENT, USO) are datagrams again. */
 static void
 udp_append_gso(struct stack *s, struct inpcb *inp, struct mbuf *m,
@@ -122,18 +143,12 @@ udp_append_gso(struct stack *s, struct inpcb *inp, struct mbuf *m,
 	}
 	for (uint32_t at = hdr; at < m->m_pkthdr.len; at += seg) {
 		uint32_t n = u32min(seg, m->m_pkthdr.len - at);
-		struct mbuf *h = m_copym(m, 0, hdr), *data;
+		struct mbuf *h = udp_segment(m, hdr, at, n);
 
-		data = h != NULL ? m_copym(m, at, n) : NULL;
-		if (data == NULL) {
+		if (h == NULL) {
 			s->s_udp->uds_stat.uds_nomem++;
-			m_freem(h);
 			break;
 		}
-		data->m_flags &= (uint16_t)~M_PKTHDR;
-		m_cat(h, data);
-		h->m_pkthdr.len = hdr + n;
-		h->m_pkthdr.tso_segsz = 0;
 		udp_append(s, inp, h, ud);
 	}
 	m_freem(m);
@@ -347,7 +362,7 @@ udp_refused(struct stack *s, const struct inpcb *inp, uint8_t b[28])
 }
 
 void
-udp_unreach(struct inpcb *inp)
+udp_unreach(struct inpcb *inp, uint8_t code)
 {
 	struct stack *s = inp->inp_info->ipi_stack;
 	struct ifnet *ifp = NULL;
@@ -366,7 +381,7 @@ udp_unreach(struct inpcb *inp)
 	m->m_len = m->m_pkthdr.len = IP_HDRLEN + UDP_HDRLEN;
 	udp_refused(s, inp, m->m_data);
 	m->m_pkthdr.rcvif = ifp;
-	icmp_error(s, m, ICMP_UNREACH, ICMP_UNREACH_PORT, 0);
+	icmp_error(s, m, ICMP_UNREACH, code, 0);
 }
 
 /* ---- out ---- */
@@ -459,7 +474,7 @@ udp_output(struct inpcb *inp, struct mbuf *m, const union inaddr *dst,
 	}
 	if (!in_isany(&is->is_src)) {
 		src = is->is_src;
-	} else if (in_isany(&src) || in_ismulticast(&src)) {
+	} else if (in_pcbnosource(inp)) {
 		error = ip_pcbsource(inp, dst, is->is_scope, &src);
 	}
 	if (error == 0 && in_is4(&src) != in_is4(dst)) {

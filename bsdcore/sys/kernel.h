@@ -48,7 +48,8 @@ void waiters_release(struct stack *s, struct waiter *list);
 /* Event queues (kern_event.c): told of a change; the socket goes away. */
 void evq_notify(struct socket *so, int events);
 void evq_forget(struct socket *so);
-void evq_fini(struct stack *s);		/* queues outlive the stack, empty */
+/* Queues outlive the stack, empty; answers how many there are. */
+uint32_t evq_fini(struct stack *s);
 
 /*
  * Relays (uipc_relay.c): work that a socket's change calls for but that must
@@ -61,6 +62,8 @@ void relay_forget(struct socket *so);	/* from sofree: the socket goes away */
 /* The user closes a socket that a relay serves: true if the relay goes on with
  * it (a descriptor of the pair may live elsewhere) and will close it. */
 bool relay_adopt(struct socket *so);
+/* Its data goes through a descriptor of the application: calls do not wait. */
+bool relay_carries(const struct socket *so);
 bool relay_run(struct stack *s);
 void relay_fini(struct stack *s);	/* ends every relay and the gateway */
 

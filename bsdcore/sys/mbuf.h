@@ -65,8 +65,9 @@ struct mbpool;
 #define MT_OOBDATA 15
 
 /* m_pkthdr.csum_flags */
-#define CSUM_PARTIAL 0x01	/* tx: finish over [csum_start, len), store at
-				 * csum_start + csum_stuff; the field holds the pseudo sum */
+/* CSUM_PARTIAL: tx: finish over [csum_start, len), store at
+ * csum_start + csum_stuff; the field holds the pseudo sum */
+#define CSUM_PARTIAL 0x01
 #define CSUM_DATA_VALID 0x02	/* rx: transport checksum is known to be good */
 #define CSUM_IP_VALID 0x04	/* rx: IP header checksum is known to be good */
 #define CSUM_TSO 0x08		/* tx: tso_segsz payload bytes a segment (TCP or UDP) */

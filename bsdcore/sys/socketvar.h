@@ -111,7 +111,7 @@ struct socket {
 #define SOO_TIMESTAMPNS 0x0080
 #define SOO_DONTROUTE 0x0100
 #define SOO_ACCEPTCONN 0x0200
-#define SOO_ANYIP 0x0400	/* bind to any address and port, accept for any (gateway) */
+#define SOO_ANYIP 0x0400	/* gateway: bind to and accept for any address */
 #define SOO_HOLDSYN 0x0800	/* listener: see so_newconn */
 
 /* so_state */
@@ -123,10 +123,11 @@ struct socket {
 #define SS_INCOMP 0x0020	/* on so_head's so_incomp */
 #define SS_COMP 0x0040		/* on so_head's so_comp */
 #define SS_DEFUNCT 0x0080	/* the stack is gone, or going */
-#define SS_CONNPENDING 0x0100	/* connect answered EINPROGRESS, its end is not told */
-#define SS_CLOSING 0x0200	/* closed while calls are in flight: the last one closes */
-#define SS_PEERDONE 0x0800 /* the peer has ended its stream in order */
+#define SS_CONNPENDING 0x0100	/* EINPROGRESS was answered, the end not */
+#define SS_CLOSING 0x0200	/* the last call in flight closes */
 #define SS_SHUTDOWN 0x0400	/* the user said shutdown(SHUT_WR) */
+#define SS_ADMITTED 0x0800	/* to sonewconn(): there was room when it began */
+#define SS_PEERDONE 0x1000	/* the peer has ended its stream in order */
 
 /* Keep a socket while the lock is dropped; sorele() may free it, and closes it
  * if the user did meanwhile. */

@@ -8,7 +8,11 @@ client ends the test with TEST_END, results are exchanged both ways, and
 IPERF_DONE closes. JSON travels behind its length, four bytes, big endian.
 A negative state is a refusal.
 
-``python -m tests.helpers.iperf3 HOST PORT BYTES [--reverse]`` prints one JSON object.
+The server stops counting when it reads TEST_END, whatever is still on its way on
+the other connection; *sink*, the file that it was told to write, says when all has come.
+
+``python -m tests.helpers.iperf3 HOST PORT BYTES [--reverse | --sink FILE]`` prints one
+JSON object.
 """
 
 from __future__ import annotations
@@ -22,12 +26,15 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Final
 
-BLOCK: Final = 128 * 1024
+BLOCK: Final = 131_070  # whole periods of the pattern, so that blocks join without a seam
 COOKIE_SIZE: Final = 37
+PERIOD: Final = b"0123456789"
 # What a server fills its blocks with when asked for a payload that repeats.
-PATTERN: Final = (b"0123456789" * (BLOCK // 10 + 1))[:BLOCK]
+PATTERN: Final = PERIOD * (BLOCK // len(PERIOD))
+ALL_THERE: Final = 40.0  # seconds until *sink* must be complete
 
 
 class State(IntEnum):
@@ -50,7 +57,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Bytes as each end counted them, and the SHA-256 of those on our side."""
+    """Bytes as each end counted them, and the SHA-256 of those that we sent."""
 
     sent: int
     received: int
@@ -111,28 +118,62 @@ def _send(data: socket.socket, size: int) -> tuple[int, str]:
 
 
 class Receiver:
-    """Counts, hashes and compares what comes."""
+    """Counts and compares what comes.
+
+    A server whose write was cut short goes on from the start of its block, so the
+    pattern may begin again anywhere, but nothing else may come than it.
+    """
 
     def __init__(self, data: socket.socket) -> None:
         self.data = data
         self.size = 0
-        self.digest = hashlib.sha256()
+        self.seams = 0
+        self._at = 0  # where in the period
         self._buffer = bytearray(BLOCK)
+        self._pattern = PATTERN + PERIOD
 
     def take(self) -> bool:
         """One receive call; False at the end of the stream. ValueError if a byte is wrong."""
         got = self.data.recv_into(self._buffer)
-        piece = memoryview(self._buffer)[:got]
-        at = self.size % BLOCK
-        if bytes(piece) != (PATTERN[at:] + PATTERN[:at])[:got]:
-            raise ValueError(f"wrong data within {got} bytes at offset {self.size}")
-        self.digest.update(piece)
+        piece = bytes(memoryview(self._buffer)[:got])
+        done = 0
+        while piece[done:] != self._pattern[self._at : self._at + got - done]:
+            same = self._same(piece, done)
+            done += same
+            if piece[done : done + 1] != PERIOD[:1] or (not same and self._at == 0):
+                raise ValueError(f"wrong data at offset {self.size + done}: {piece[done : done + 16]!r}")
+            self._at = 0
+            self.seams += 1
+        self._at = (self._at + got - done) % len(PERIOD)
         self.size += got
         return got > 0
 
+    def _same(self, piece: bytes, start: int) -> int:
+        """How many bytes from *start* are as they should be."""
+        low, high = 0, len(piece) - start
+        while low < high:
+            middle = (low + high + 1) // 2
+            if piece[start : start + middle] == self._pattern[self._at : self._at + middle]:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
-def run(host: str, port: int, size: int, reverse: bool = False) -> Result:
-    """Move *size* bytes to the server, or with *reverse* at least as many from it."""
+
+def _wait_for(sink: Path, size: int) -> None:
+    """Return when the server's file has *size* bytes."""
+    end = time.monotonic() + ALL_THERE
+    while sink.stat().st_size < size:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{sink} has {sink.stat().st_size} of {size} bytes")
+        time.sleep(0.002)
+
+
+def run(host: str, port: int, size: int, reverse: bool = False, sink: Path | None = None) -> Result:
+    """Move *size* bytes to the server, or with *reverse* at least as many from it.
+
+    The hash is that of bytes sent; received ones are compared as they come.
+    """
     cookie = hashlib.sha256(f"{host}:{port}".encode()).hexdigest()[: COOKIE_SIZE - 1].encode()
     address = (host, port)
     with socket.create_connection(address) as sock:
@@ -156,13 +197,15 @@ def run(host: str, port: int, size: int, reverse: bool = False) -> Result:
                 ours, digest = receiver.size, ""
             else:
                 ours, digest = _send(data, size)
+                if sink:
+                    _wait_for(sink, size)
             control.say(State.TEST_END)
             elapsed = time.monotonic() - start
             # A server that sends goes on until it has read our TEST_END.
             while reverse and receiver.take():
                 pass
             if reverse:
-                ours, digest = receiver.size, receiver.digest.hexdigest()
+                ours = receiver.size
             control.expect(State.EXCHANGE_RESULTS)
             stream = {"id": 1, "bytes": ours, "retransmits": -1, "jitter": 0, "errors": 0,
                       "packets": 0, "start_time": 0, "end_time": elapsed}  # fmt: skip
@@ -181,8 +224,9 @@ def main() -> int:
     parser.add_argument("port", type=int)
     parser.add_argument("size", type=int, metavar="BYTES")
     parser.add_argument("--reverse", action="store_true", help="the server sends")
+    parser.add_argument("--sink", type=Path, help="the file that the server writes (its -F)")
     args = parser.parse_args()
-    print(json.dumps(asdict(run(args.host, args.port, args.size, args.reverse))))
+    print(json.dumps(asdict(run(args.host, args.port, args.size, args.reverse, args.sink))))
     return 0
 
 

@@ -45,7 +45,6 @@ def complaint(result: tuple[int, str, str], status: int) -> str:
         (["--gateway", "nowhere"], "nowhere"),
         (["--fault", "loss=1"], "loss"),
         (["--fault", "los=1%"], "los"),
-        (["--fault", ""], "fault"),
         (["--dns", "10.0.2"], "10.0.2"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -74,7 +73,7 @@ def test_malformed_file(tmp_path: Path) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize("kind", ["af_packet", "tap"])
 def test_absent_interface(kind: str) -> None:
-    options = ["--nic", f"{kind}:absent0,mtu=1500", "--addr", "10.97.0.2/24"]
+    options = ["--nic", f"{kind}:absent0", "--addr", "10.97.0.2/24"]
     prefix: tuple[str, ...] = ()
     if kind == "tap":  # opening one that is absent makes it; that needs the privilege
         prefix = ORDINARY
@@ -99,7 +98,7 @@ def test_unwritable_capture() -> None:
 
 def test_unknown_program() -> None:
     result = xsock("run", "--nic", "lo", "--", "no-such-program")
-    line = complaint(result, 127)
+    line = complaint(result, USAGE)
     assert "no-such-program" in line
 
 

@@ -16,6 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from xsock.cli import UnknownProgram
 from xsock.cli._settings import add_settings, settings
 
 __all__ = ["activated", "add_arguments", "command_line", "run"]
@@ -65,27 +66,24 @@ def command_line(cmd: list[str]) -> list[str]:
                 f"sys.argv[0] = {name!r}; sys.exit({attribute}())"
             )
             return [sys.executable, "-c", code, *cmd[1:]]
-    raise ValueError(f"run: {name!r} is neither a program in PATH, a script nor a console script")
+    raise UnknownProgram(
+        f"run: {name!r} is neither a program in PATH, a script nor a console script"
+    )
 
 
 def run(given: argparse.Namespace) -> int:
     """Become the program."""
+    chosen = settings(given)
+    environ = activated(chosen, given.config)
+    _check(environ, chosen)
     command = command_line(given.cmd)
-    environ = activated(settings(given), given.config)
-    _check(environ)
     sys.stdout.flush()
     os.execve(command[0], command, environ)
 
 
-def _check(environ: dict[str, str]) -> None:
+def _check(environ: dict[str, str], chosen: dict[str, Any]) -> None:
     """Fail here, in one line, rather than in the program's first socket."""
-    import nic
     from xsock import _config
+    from xsock._wiring import Stack
 
-    config = _config.load(environ)
-    if config.nic.kind in ("tap", "tun", "af_packet"):
-        nic.open_port(config.nic).close()
-    elif config.nic.kind == "usernet":
-        from xsock import usernet
-
-        usernet.check_options(config.nic)
+    Stack(_config.load(environ, **chosen)).close()

@@ -128,7 +128,7 @@ reflector(void *arg)
 	while (!atomic_load(&r->r_stop)) {
 		n = nic_recv(r->r_far, b, sizeof(b), 0);
 		if (n == 0) {
-			(void)poll(&pfd, 1, 100);
+			(void)poll(&pfd, 1, 5);
 			continue;
 		}
 		if (n >= 42 && b[12] == 8 && b[13] == 0) {
@@ -233,7 +233,7 @@ TEST(gives_up_in_time)
 
 TEST(others_wake_it)
 {
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 4; i++) {
 		struct rig r;
 
 		rig_new(&r);
@@ -273,7 +273,7 @@ TEST(signal_ends_it)
 
 TEST(interface_goes_away)
 {
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 4; i++) {
 		struct rig r;
 
 		rig_new(&r);

@@ -240,6 +240,27 @@ TEST(silent_neighbour)
 	pair_free(&p);
 }
 
+/* A connection is refused by the silence, as soon as it is certain. */
+TEST(connecting_to_nobody)
+{
+	struct pair p = pair_new(0, 64, ~0u);
+	struct bsd_addr to = addr("10.0.0.77", 9);
+	struct socket *a;
+	int error = 0;
+	size_t len = sizeof(error);
+
+	CHECK_EQ(bsd_socket(p.v[0].s, AF_INET, SOCK_STREAM, 0, &a), 0);
+	CHECK_EQ(bsd_connect(a, &to, 0), -EINPROGRESS);
+	pair_until(&p, p.now + 6 * SEC);
+	CHECK_EQ(bsd_getsockopt(a, SOL_SOCKET, SO_ERROR, &error, &len), 0);
+	CHECK_EQ(error, EHOSTUNREACH);
+	bsd_close(a);
+	CHECK_EQ(bsd_socket(p.v[0].s, AF_INET, SOCK_STREAM, 0, &a), 0);
+	CHECK_EQ(bsd_connect(a, &to, 0), -EHOSTUNREACH);
+	bsd_close(a);
+	pair_free(&p);
+}
+
 TEST(broadcast_reaches_both)
 {
 	struct pair p = pair_new(0, 64, ~0u);
@@ -308,6 +329,29 @@ TEST(loopback)
 	pair_free(&p);
 }
 
+/* The whole handshake runs inside the call that waits for it. */
+TEST(connecting_to_oneself)
+{
+	struct pair p = pair_new(0, 64, ~0u);
+	struct bsd_addr at = addr("127.0.0.1", 4000), peer;
+	struct socket *listener, *a, *b;
+	char c;
+
+	CHECK_EQ(bsd_socket(p.v[0].s, AF_INET, SOCK_STREAM, 0, &listener), 0);
+	CHECK_EQ(bsd_bind(listener, &at), 0);
+	CHECK_EQ(bsd_listen(listener, 5), 0);
+	CHECK_EQ(bsd_socket(p.v[0].s, AF_INET, SOCK_STREAM, 0, &a), 0);
+	CHECK_EQ(bsd_connect(a, &at, SEC), 0);
+	CHECK_EQ(bsd_accept(listener, 0, &b, &peer), 0);
+	CHECK_EQ(bsd_send(a, "x", 1, 0, NULL, 0), 1);
+	CHECK_EQ(bsd_recv(b, &c, 1, 0, NULL, 0), 1);
+	bsd_close(a);
+	bsd_close(b);
+	bsd_close(listener);
+	pair_free(&p);
+}
+
 TESTS(RUN(ether_echo), RUN(ether_echo_without_offloads), RUN(rawip_echo),
     RUN(burst_over_a_short_wire), RUN(silent_neighbour),
-    RUN(broadcast_reaches_both), RUN(multicast_reaches_members), RUN(loopback))
+    RUN(connecting_to_nobody), RUN(broadcast_reaches_both),
+    RUN(multicast_reaches_members), RUN(loopback), RUN(connecting_to_oneself))

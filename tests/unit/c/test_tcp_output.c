@@ -222,6 +222,7 @@ test_sack(void)
 	const struct tcpcb *tp;
 
 	sc_open(&sc, SCO_SACK, 60000);
+	CHECK_EQ(bsd_sysctl_set(sc.sc_s, "net.inet.tcp.rack", 0), 0);
 	tp = sototcpcb(sc.sc_so);
 	sc_send(&sc, 10 * MSS);
 	sc.sc_seen += 10;
@@ -248,6 +249,112 @@ test_sack(void)
 	sc_close(&sc);
 }
 
+/* A connection whose round trips take 100 ms. */
+static const struct tcpcb *
+open_slow(struct script *sc, int what)
+{
+	sc_open(sc, what, 60000);
+	sc_send(sc, MSS);
+	sc->sc_seen++;
+	sc_sleep(sc, 100 * SC_MS);
+	sototcpcb(sc->sc_so)->t_srtt = 0; /* forget the handshake */
+	sototcpcb(sc->sc_so)->t_minrtt = 0;
+	sc_in(sc, TH_ACK, 1, 1 + MSS, 60000, NULL, 0);
+	CHECK_EQ(sototcpcb(sc->sc_so)->t_srtt, 100 * SC_MS);
+	return sototcpcb(sc->sc_so);
+}
+
+/* RFC 8985: with one segment SACKed above it, a hole is lost a quarter of
+ * the round trip later; on a path that reorders, not before either. */
+static void
+test_rack(void)
+{
+	struct script sc;
+	const struct tcpcb *tp = open_slow(&sc, SCO_SACK);
+	uint32_t b = 1 + MSS;
+
+	sc_send(&sc, 2 * MSS);
+	sc.sc_seen += 2;
+	sc_sleep(&sc, 100 * SC_MS);
+	sack_in(&sc, b, 1, (uint32_t[]){ b + MSS, b + 2 * MSS });
+	sc_sleep(&sc, 24 * SC_MS);
+	sc_silent(&sc);
+	sc_sleep(&sc, 2 * SC_MS);
+	expect(&sc, b, MSS);
+	CHECK(tp->t_flags & TF_FASTRECOVERY);
+	CHECK_EQ(sc_stat(&sc, "tcp.rexmttimeo"), 0);
+	b += 2 * MSS;
+	sc_in(&sc, TH_ACK, 1, b, 60000, NULL, 0);
+	/* The second comes late, not lost: the path reorders. */
+	sc_send(&sc, 6 * MSS);
+	sc.sc_seen += 6;
+	sc_sleep(&sc, 100 * SC_MS);
+	sack_in(&sc, b, 1, (uint32_t[]){ b + MSS, b + 2 * MSS });
+	sc_in(&sc, TH_ACK, 1, b + 2 * MSS, 60000, NULL, 0);
+	CHECK(tp->t_flags & TF_REORDER);
+	b += 2 * MSS;
+	for (uint32_t i = 2; i <= 4; i++) {
+		sack_in(&sc, b, 1, (uint32_t[]){ b + MSS, b + i * MSS });
+	}
+	sc_silent(&sc); /* three do not mean loss any more */
+	sc_sleep(&sc, 30 * SC_MS);
+	expect(&sc, b, MSS);
+	sc_in(&sc, TH_ACK, 1, b + 4 * MSS, 60000, NULL, 0);
+	sc_silent(&sc);
+	sc_close(&sc);
+}
+
+/* The retransmission is lost, too: data sent after it arrive. */
+static void
+test_relost(void)
+{
+	struct script sc;
+	const struct tcpcb *tp = open_slow(&sc, SCO_SACK);
+	uint32_t b = 1 + MSS;
+
+	sc_send(&sc, 40 * MSS);
+	sc.sc_seen = sc.sc_ti->ti_nout;
+	sc_sleep(&sc, 100 * SC_MS);
+	sack_in(&sc, b, 1, (uint32_t[]){ b + MSS, b + 8 * MSS });
+	expect(&sc, b, MSS);
+	sc.sc_seen = sc.sc_ti->ti_nout; /* and new data */
+	CHECK(SEQ_GT(tp->snd_max - sc.sc_iss, b + 8 * MSS));
+	sc_sleep(&sc, 50 * SC_MS);
+	sack_in(&sc, b, 1, (uint32_t[]){ b + MSS, b + 11 * MSS });
+	sc.sc_seen = sc.sc_ti->ti_nout;
+	sc_sleep(&sc, 55 * SC_MS);
+	sack_in(&sc, b, 1, (uint32_t[]){ b + MSS, tp->snd_max - sc.sc_iss });
+	expect(&sc, b, MSS);
+	CHECK_EQ(sc_stat(&sc, "tcp.rack_relost"), 1);
+	CHECK_EQ(sc_stat(&sc, "tcp.rexmttimeo"), 0);
+	sc_close(&sc);
+}
+
+/* RFC 8985 7: the last of several is lost; a probe shows it. */
+static void
+test_tlp(void)
+{
+	struct script sc;
+	uint32_t b = 1 + MSS;
+
+	(void)open_slow(&sc, SCO_SACK);
+	sototcpcb(sc.sc_so)->t_rto = SC_SEC;
+	sc_send(&sc, 3 * MSS);
+	sc.sc_seen += 3;
+	sc_sleep(&sc, 241 * SC_MS);
+	sc_silent(&sc);
+	sc_sleep(&sc, 3 * SC_MS);
+	expect(&sc, b + 2 * MSS, MSS);
+	CHECK_EQ(sc_stat(&sc, "tcp.pto"), 1);
+	sc_sleep(&sc, 500 * SC_MS); /* one only */
+	sc_silent(&sc);
+	sack_in(&sc, b, 1, (uint32_t[]){ b + 2 * MSS, b + 3 * MSS });
+	sc_sleep(&sc, 30 * SC_MS);
+	expect(&sc, b, MSS);
+	CHECK_EQ(sc_stat(&sc, "tcp.rexmttimeo"), 0);
+	sc_close(&sc);
+}
+
 /* After a timeout what has been SACKed is not sent again. */
 static void
 test_sackrto(void)
@@ -255,6 +362,7 @@ test_sackrto(void)
 	struct script sc;
 
 	sc_open(&sc, SCO_SACK, 60000);
+	CHECK_EQ(bsd_sysctl_set(sc.sc_s, "net.inet.tcp.rack", 0), 0);
 	CHECK_EQ(bsd_sysctl_set(sc.sc_s, "net.inet.tcp.tlp", 0), 0);
 	sc_send(&sc, 4 * MSS);
 	sc.sc_seen += 4;
@@ -494,6 +602,9 @@ main(void)
 	test_usertimeout();
 	test_newreno();
 	test_sack();
+	test_rack();
+	test_relost();
+	test_tlp();
 	test_sackrto();
 	test_undo();
 	test_persist();

@@ -25,6 +25,7 @@ board(struct script *sc)
 	struct tcpcb *tp;
 
 	sc_open(sc, SCO_SACK, 60000);
+	CHECK_EQ(bsd_sysctl_set(sc->sc_s, "net.inet.tcp.rack", 0), 0);
 	tp = sototcpcb(sc->sc_so);
 	tp->t_maxseg = MSS;
 	tp->snd_una = tp->snd_nxt = tp->snd_max = tp->snd_fack = 0xffffff00u;

@@ -134,8 +134,13 @@ main(void)
 		.loss = 0.1,
 		.jitter_ns = 5 * TN_MS,
 		.corrupt = 0.01 };
+	struct nic_fault far = { .delay_ns = 50 * TN_MS };
 	struct outcome a, b;
 
+	/* A long fat path: buffers and windows grow to fill it. */
+	a = transfer(10, ~0u, 1500, &far, 40 << 20, NULL);
+	CHECK(a.when < 5 * TN_SEC);
+	CHECK_EQ(a.rexmt[0] + a.rexmt[1], 0);
 	(void)transfer(1, ~0u, 1500, &clean, 10 << 20, NULL);
 	(void)transfer(2, 0, 1500, &clean, 10 << 20, NULL);
 	a = transfer(3, 0, 1500, &bad, 10 << 20, NULL);

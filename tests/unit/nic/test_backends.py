@@ -40,12 +40,13 @@ def test_lo_has_the_mtu_it_is_given() -> None:
         assert port.info.mtu == 1280
 
 
+# What is imported is imported before privileges go: its directory may be ours alone.
 UNPRIVILEGED = """
 import os, sys
+from nic import NicError, open_port
 if os.getuid() == 0:
     os.setgroups([])
     os.setresuid(65534, 65534, 65534)
-from nic import NicError, open_port
 for spec in sys.argv[1:]:
     try:
         open_port(spec).close()
@@ -55,10 +56,8 @@ for spec in sys.argv[1:]:
 
 
 def test_missing_privilege_says_what_would_help() -> None:
-    # The package is imported before privileges go: its directory may be ours alone.
-    script = "import nic\n" + UNPRIVILEGED
     done = subprocess.run(
-        [sys.executable, "-c", script, "af_packet:lo", "tap:xs0"],
+        [sys.executable, "-c", UNPRIVILEGED, "af_packet:lo", "tap:xs0"],
         capture_output=True,
         text=True,
         check=True,
