@@ -259,8 +259,6 @@ CTASSERT(sizeof(struct tcpcb) <= 1024);
 #define TF_TLPSENT 0x400000
 #define TF_UNDO 0x800000     /* t_prev* are good */
 #define TF_REORDER 0x4000000 /* this path has reordered segments */
-#define TF_REORDER 0x4000000 /* this path has reordered segments */
-#define TF_DYING 0x1000000   /* being freed; no output */
 #define TF_SYNCWND 0x2000000 /* a SYN was lost: initial window of one */
 
 #define intotcpcb(inp) ((struct tcpcb *)(inp)->inp_ppcb)
