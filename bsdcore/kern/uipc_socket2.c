@@ -273,11 +273,10 @@ sonewconn(struct socket *head, uint32_t state)
 	struct so_state *sos = head->so_stack->s_so;
 	struct socket *so;
 
-	if (soqfull(head) && !(state & SS_ADMITTED)) {
+	if (soqfull(head)) {
 		sos->sos_listen_overflow++;
 		return NULL;
 	}
-	state &= ~(uint32_t)SS_ADMITTED;
 	so = soalloc(head->so_stack, head->so_proto, head->so_family);
 	if (so == NULL) {
 		return NULL;

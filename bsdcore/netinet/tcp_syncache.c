@@ -337,7 +337,7 @@ sc_inherit(struct inpcb *inp, const struct inpcb *linp, uint32_t scope)
 /* A socket and a control block for sc, in SYN_RECEIVED, nothing sent as far
  * as it knows. NULL: no room, or no memory. */
 static struct tcpcb *
-sc_connection(const struct synent *sc, uint32_t state)
+sc_connection(const struct synent *sc)
 {
 	struct tcpcb *ltp = sc->sc_ltp, *tp;
 	struct tcp_state *tcp = ltp->t_tcp;
@@ -345,7 +345,7 @@ sc_connection(const struct synent *sc, uint32_t state)
 		.to_mss = sc->sc_mss,
 		.to_wscale = sc->sc_wscale,
 		.to_tsval = sc->sc_tsrecent };
-	struct socket *so = sonewconn(ltp->t_so, state);
+	struct socket *so = sonewconn(ltp->t_so, 0);
 	struct inpcb *inp;
 
 	if (so == NULL) {
@@ -379,7 +379,7 @@ static void
 sc_hold(struct tcpcb *ltp, const struct synent *sc)
 {
 	struct tcp_state *tcp = ltp->t_tcp;
-	struct tcpcb *tp = sc_connection(sc, 0);
+	struct tcpcb *tp = sc_connection(sc);
 
 	if (tp == NULL) {
 		TCPDROP(tcp, listenoverflow);
@@ -584,9 +584,7 @@ tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg, bool *reset)
 		return NULL;
 	}
 	*reset = false;
-	/* The backlog was asked when the SYN came, unless there is only a
-	 * cookie to show for it. */
-	tp = sc_connection(sc, cookie ? 0 : SS_ADMITTED);
+	tp = sc_connection(sc);
 	if (tp == NULL) {
 		TCPDROP(tcp, listenoverflow); /* it will be sent again */
 		if (!cookie) {
