@@ -128,8 +128,7 @@ api_send(struct socket *so, struct xfer *x, const void *control,
 	error = xfer_elsewhere(so, x);
 	if (error == 0) {
 		error = send_loop(so, x, control, controllen,
-		    to != NULL ? (const struct sockaddr *)&ss : NULL,
-		    tolen);
+		    to != NULL ? (const struct sockaddr *)&ss : NULL, tolen);
 	}
 	api_leave(so);
 	return error;
@@ -236,6 +235,10 @@ recv_loop(struct socket *so, struct xfer *x, struct rcvparts *rp)
 				return 0;
 			}
 			error = EWOULDBLOCK;
+		}
+		if (error == EWOULDBLOCK && atomic && x->x_timeout != 0 &&
+		    (so->so_rcv.sb_state & SBS_CANTRCVMORE)) {
+			return 0;
 		}
 		if (error == EWOULDBLOCK) {
 			error = xfer_wait(so, x, POLLIN);
@@ -442,6 +445,26 @@ poll_loop(struct stack *s, struct bsd_pollfd *v, int n, struct waitpoint *w,
 	return ready;
 }
 
+static int
+poll_held(struct stack *s, struct bsd_pollfd *v, int n, struct waitpoint *w,
+    int64_t timeout)
+{
+	int answer;
+
+	for (int i = 0; i < n; i++) {
+		if (v[i].so != NULL) {
+			sohold(v[i].so);
+		}
+	}
+	answer = poll_loop(s, v, n, w, timeout);
+	for (int i = 0; i < n; i++) {
+		if (v[i].so != NULL) {
+			sorele(v[i].so);
+		}
+	}
+	return answer;
+}
+
 int
 bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout)
 {
@@ -452,9 +475,6 @@ bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout)
 	for (int i = 0; i < n; i++) {
 		if (v[i].so == NULL) {
 			continue;
-		}
-		if (v[i].so->so_stack == NULL) {
-			return -EBADF;
 		}
 		if (s != NULL && v[i].so->so_stack != s) {
 			return -EXDEV; /* one lock, one stack */
@@ -471,17 +491,8 @@ bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout)
 		}
 	}
 	stack_enter(s);
-	for (int i = 0; i < n; i++) {
-		if (v[i].so != NULL) {
-			sohold(v[i].so);
-		}
-	}
-	answer = poll_loop(s, v, n, w, timeout);
-	for (int i = 0; i < n; i++) {
-		if (v[i].so != NULL) {
-			sorele(v[i].so);
-		}
-	}
+	answer =
+	    s->s_flags & STACK_GONE ? -EBADF : poll_held(s, v, n, w, timeout);
 	stack_leave(s);
 	if (w != few) {
 		free(w);

@@ -18,9 +18,6 @@ api_enter(struct socket *so)
 {
 	struct stack *s = so->so_stack;
 
-	if (s == NULL) {
-		return EBADF;
-	}
 	stack_enter(s);
 	if (s->s_flags & STACK_DEAD) {
 		stack_leave(s);
@@ -152,19 +149,48 @@ close_linger(struct socket *so)
 	}
 }
 
+/* The stack has ended the socket: let go of what is left of it. EBADF: that is
+ * not what is wrong with it. Not locked. */
+static int
+close_defunct(struct socket *so)
+{
+	struct stack *s = so->so_stack;
+
+	stack_enter(s);
+	if (!(so->so_state & SS_DEFUNCT) ||
+	    (so->so_state & (SS_CLOSING | SS_NOFDREF))) {
+		stack_leave(s);
+		return EBADF;
+	}
+	if (s->s_flags & STACK_GONE) {
+		free(so);
+		stack_unhold(s);
+	} else {
+		so->so_state |= SS_NOFDREF;
+		sofree(so); /* or the last call does, or bsd_stack_free() */
+		stack_leave(s);
+	}
+	return 0;
+}
+
+/* 0: locked and held. Else there is nothing to be done, and *answer is the
+ * call's. */
+static int
+close_enter(struct socket *so, int *answer)
+{
+	int error = api_enter(so);
+
+	*answer = error == EBADF ? -close_defunct(so) : 0;
+	return error;
+}
+
 int
 bsd_close(struct socket *so)
 {
-	struct stack *s = so->so_stack;
-	int error;
+	int answer;
 
-	if (s == NULL) { /* the stack went first */
-		free(so);
-		return 0;
-	}
-	error = api_enter(so);
-	if (error != 0) {
-		return error == ECONNABORTED ? 0 : -error;
+	if (close_enter(so, &answer) != 0) {
+		return answer;
 	}
 	if (so->so_relay != NULL && relay_adopt(so)) {
 		evq_forget(so);
@@ -176,10 +202,6 @@ bsd_close(struct socket *so)
 	    so->so_refs == 1 && (so->so_proto->pr_flags & PR_CONNREQUIRED)) {
 		close_linger(so);
 	}
-	if (so->so_state & SS_DEFUNCT) { /* the stack went meanwhile */
-		api_leave(so);
-		return bsd_close(so);
-	}
 	so->so_state |= SS_CLOSING; /* by the last hold */
 	evq_forget(so);
 	api_leave(so);
@@ -189,16 +211,10 @@ bsd_close(struct socket *so)
 int
 bsd_abort(struct socket *so)
 {
-	struct stack *s = so->so_stack;
-	int error;
+	int answer;
 
-	if (s == NULL) {
-		free(so);
-		return 0;
-	}
-	error = api_enter(so);
-	if (error != 0) {
-		return error == ECONNABORTED ? 0 : -error;
+	if (close_enter(so, &answer) != 0) {
+		return answer;
 	}
 	if (so->so_relay != NULL) {
 		relay_forget(so);
@@ -247,29 +263,34 @@ api_peeraddr(struct socket *so, struct sockaddr_storage *ss, socklen_t *len)
 	return so->so_pcb == NULL ? ENOTCONN : PRU(so, peeraddr, ss, len);
 }
 
-/* One connection with its peer's name. A connection that died in the queue is
- * skipped: nothing can be told about it. */
+/* One connection with its peer's name. One that has been reset while it waited
+ * is answered, too; its first use tells. */
 static int
 api_accept1(struct socket *head, struct socket **out, struct bsd_addr *peer)
 {
 	struct sockaddr_storage ss;
+	struct socket *so = NULL;
 	socklen_t len = 0;
 	int error;
 
-	for (;;) {
-		error = soaccept(head, out);
-		if (error == ECONNABORTED || error == ECONNRESET) {
-			continue;
-		}
-		if (error != 0) {
-			return error;
-		}
-		if (api_peeraddr(*out, &ss, &len) == 0) {
-			api_putaddr(&ss, len, peer);
-			return 0;
-		}
-		soclose(*out);
+	do {
+		error = soaccept(head, &so);
+	} while (error == ECONNABORTED || error == ECONNRESET);
+	if (error != 0) {
+		return error;
 	}
+	if (api_peeraddr(so, &ss, &len) != 0) {
+		len = 0;
+		if (so->so_peer != NULL) {
+			len = sizeof(*so->so_peer);
+			memcpy(&ss, so->so_peer, len);
+		}
+	}
+	api_putaddr(&ss, len, peer);
+	free(so->so_peer);
+	so->so_peer = NULL;
+	*out = so;
+	return 0;
 }
 
 int
@@ -305,9 +326,9 @@ bsd_accept(struct socket *so, int64_t timeout, struct socket **out,
 static int
 connect_wait(struct socket *so, int64_t timeout, uint64_t deadline)
 {
-	while (so->so_state & SS_ISCONNECTING) {
-		int error;
+	int error;
 
+	while (so->so_state & SS_ISCONNECTING) {
 		so->so_state |= SS_CONNPENDING;
 		if (timeout == 0) {
 			return EINPROGRESS;
@@ -318,16 +339,18 @@ connect_wait(struct socket *so, int64_t timeout, uint64_t deadline)
 		}
 	}
 	so->so_state &= ~(uint32_t)SS_CONNPENDING;
-	if (so->so_error != 0) {
-		int error = so->so_error;
-
-		so->so_error = 0;
-		return error;
-	}
 	if (so->so_state & SS_DEFUNCT) {
 		return EBADF;
 	}
-	return so->so_state & SS_ISCONNECTED ? 0 : ECONNABORTED;
+	error = so->so_error;
+	so->so_error = 0;
+	if (error == 0 && !(so->so_state & SS_ISCONNECTED)) {
+		error = ECONNABORTED;
+	}
+	if (error != 0) {
+		(void)soreuse(so);
+	}
+	return error;
 }
 
 static int
@@ -348,7 +371,8 @@ api_connect(struct socket *so, const struct sockaddr_storage *ss, socklen_t len,
 	if (error == EALREADY && timeout != 0) {
 		error = 0; /* as Linux: wait with whoever began */
 	}
-	if (error == 0 && ss->ss_family != AF_UNSPEC) {
+	if (error == 0 && ss->ss_family != AF_UNSPEC &&
+	    (so->so_proto->pr_flags & PR_CONNREQUIRED)) {
 		error = connect_wait(so, timeout, deadline);
 	}
 	api_leave(so);

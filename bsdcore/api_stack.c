@@ -71,6 +71,7 @@ stack_init(struct stack *s, uint64_t mem)
 	return error == 0 ? domain_init(s) : error;
 }
 
+/* Everything but the struct itself and its lock. */
 static void
 stack_fini(struct stack *s)
 {
@@ -91,8 +92,6 @@ stack_fini(struct stack *s)
 	if (s->s_ctl != NULL) {
 		ctl_sysfini(s);
 	}
-	pthread_mutex_destroy(&s->s_lock);
-	free(s);
 }
 
 int
@@ -122,6 +121,8 @@ bsd_stack_new(const struct bsd_config *cfg, struct stack **out)
 	error = stack_init(s, cfg->mem_limit);
 	if (error != 0) {
 		stack_fini(s);
+		pthread_mutex_destroy(&s->s_lock);
+		free(s);
 		return -error;
 	}
 	if (s->s_clock == clock_monotonic) { /* for SO_TIMESTAMP */
@@ -181,10 +182,13 @@ again:
 }
 
 static bool
-stack_busy(const struct stack *s)
+stack_busy(struct stack *s)
 {
 	const struct socket *so;
 
+	if (evq_busy(s)) {
+		return true;
+	}
 	LIST_FOREACH (so, &s->s_so->sos_all, so_all) {
 		if (so->so_refs > 0) {
 			return true;
@@ -193,7 +197,8 @@ stack_busy(const struct stack *s)
 	return s->s_so->sos_drainers != NULL;
 }
 
-/* Cut the defunct sockets loose; bsd_close() frees them. */
+/* Cut the defunct sockets loose; bsd_close() frees them. Until then they, and
+ * the event queues, keep what is left of the stack. */
 static void
 stack_releasesockets(struct stack *s)
 {
@@ -205,10 +210,12 @@ stack_releasesockets(struct stack *s)
 		sbflush(&so->so_snd);
 		LIST_REMOVE(so, so_all);
 		s->s_so->sos_count--;
+		free(so->so_peer);
+		so->so_peer = NULL;
 		if (so->so_state & SS_NOFDREF) {
 			free(so);
 		} else {
-			so->so_stack = NULL;
+			s->s_holders++;
 		}
 	}
 }
@@ -227,17 +234,22 @@ bsd_stack_free(struct stack *s)
 	if (s->s_so->sos_drainers != NULL) {
 		waitlist_wake(s, s->s_so->sos_drainers, -1);
 	}
-	evq_fini(s);
 	while (stack_busy(s)) { /* threads on their way out */
 		stack_leave(s);
 		sched_yield();
 		stack_enter(s);
 	}
 	stack_leave(s); /* the last RSTs leave */
+	while (atomic_load_explicit(&s->s_kicking, memory_order_acquire) != 0) {
+		sched_yield();
+	}
 	stack_enter(s);
+	s->s_holders = evq_fini(s) + 1; /* and us */
 	stack_releasesockets(s);
-	stack_leave(s);
+	s->s_clock = NULL; /* its argument may go with the stack */
+	s->s_flags |= STACK_GONE;
 	stack_fini(s);
+	stack_unhold(s);
 }
 
 int

@@ -28,8 +28,8 @@ struct evq_entry {
 };
 
 struct evq {
-	struct stack *q_stack;	/* NULL: the stack is gone */
-	LIST_ENTRY(evq) q_link; /* sos_evqs */
+	struct stack	*q_stack;
+	LIST_ENTRY(evq)	 q_link;	/* sos_evqs */
 	LIST_HEAD(, evq_entry) q_all;
 	TAILQ_HEAD(evq_readyhead, evq_entry) q_ready;
 	struct waitpoint *q_waiters;
@@ -116,18 +116,39 @@ evq_forget(struct socket *so)
 	}
 }
 
-void
+bool
+evq_busy(struct stack *s)
+{
+	struct evq *q;
+	bool busy = false;
+
+	LIST_FOREACH (q, &s->s_so->sos_evqs, q_link) {
+		if (q->q_waiters != NULL) {
+			waitlist_wake(s, q->q_waiters, -1);
+			busy = true;
+		}
+	}
+	return busy;
+}
+
+/* The descriptor stays readable, so that who polls it comes and is told. */
+uint32_t
 evq_fini(struct stack *s)
 {
 	struct evq *q;
+	uint64_t one = 1;
+	uint32_t n = 0;
 
 	while ((q = LIST_FIRST(&s->s_so->sos_evqs)) != NULL) {
 		while (!LIST_EMPTY(&q->q_all)) {
 			evq_drop(LIST_FIRST(&q->q_all));
 		}
 		LIST_REMOVE(q, q_link);
-		q->q_stack = NULL;
+		q->q_signalled = write(q->q_fd, &one, sizeof(one)) ==
+		    (ssize_t)sizeof(one);
+		n++;
 	}
+	return n;
 }
 
 int
@@ -150,6 +171,12 @@ bsd_evq_new(struct stack *s, struct evq **out)
 	LIST_INIT(&q->q_all);
 	TAILQ_INIT(&q->q_ready);
 	stack_enter(s);
+	if (s->s_flags & (STACK_DEAD | STACK_DRAINING)) {
+		stack_leave(s);
+		close(q->q_fd);
+		free(q);
+		return -ECONNABORTED;
+	}
 	LIST_INSERT_HEAD(&s->s_so->sos_evqs, q, q_link);
 	stack_leave(s);
 	*out = q;
@@ -161,8 +188,10 @@ bsd_evq_free(struct evq *q)
 {
 	struct stack *s = q->q_stack;
 
-	if (s != NULL) {
-		stack_enter(s);
+	stack_enter(s);
+	if (s->s_flags & STACK_GONE) {
+		stack_unhold(s);
+	} else {
 		while (!LIST_EMPTY(&q->q_all)) {
 			evq_drop(LIST_FIRST(&q->q_all));
 		}
@@ -223,7 +252,7 @@ bsd_evq_ctl(struct evq *q, struct socket *so, int events, uint64_t data)
 	struct stack *s = q->q_stack;
 	int error;
 
-	if (s == NULL || so->so_stack != s) {
+	if (so->so_stack != s) {
 		return -EBADF;
 	}
 	stack_enter(s);
@@ -267,18 +296,21 @@ bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout)
 	uint64_t deadline;
 	int got, error = 0;
 
-	if (s == NULL) {
-		return -EBADF;
-	}
 	if (n <= 0) {
 		return -EINVAL;
 	}
 	stack_enter(s);
+	if (s->s_flags & STACK_DRAINING) {
+		stack_leave(s);
+		return -EBADF;
+	}
 	deadline = timeout < 0 ? UINT64_MAX : s->s_now + (uint64_t)timeout;
 	while ((got = evq_collect(q, v, n)) == 0 && error == 0 && timeout != 0) {
 		error = waitlist_sleep(s, &q->q_waiters, &q->q_spin, deadline);
 		if (s->s_flags & STACK_DEAD) {
 			error = ECONNABORTED;
+		} else if (s->s_flags & STACK_DRAINING) {
+			error = EBADF;
 		}
 	}
 	stack_leave(s);

@@ -44,6 +44,8 @@
 #include "bsdcore/sys/sysctl.h"
 
 #define NETISR_EVENTS 64
+/* Turns of relay work a round: two relays joined by lo0 feed each other. */
+#define NETISR_RELAYS 16
 #define NETISR_STACK (1u << 20) /* bytes of the thread's stack */
 /* A port whose descriptor says "ready" and then is not is left alone so long:
  * broken ports must not spin the thread. */
@@ -409,9 +411,10 @@ netisr_run(struct stack *s)
 	}
 	more |= callout_run(s);
 	if_flush(s);
-	while (s->s_relay_work != NULL && relay_run(s)) {
+	for (int i = 0; i < NETISR_RELAYS && relay_run(s); i++) {
 		if_flush(s);
 	}
+	more |= s->s_relay_work != NULL;
 	if (s->s_if->ifs_lo != NULL) {
 		more |= s->s_if->ifs_lo->if_snd.mq_head != NULL;
 	}
@@ -626,9 +629,7 @@ netisr_main(void *arg)
 			    !netisr_park(ni)) {
 			}
 		}
-		until = netisr_run(s) || s->s_relay_work != NULL ?
-		    0 :
-		    netisr_poll_at(s);
+		until = netisr_run(s) ? 0 : netisr_poll_at(s);
 		netisr_bury(ni);
 		now = s->s_now;
 		ni->ni_until = until > now ? until : 0;

@@ -35,7 +35,7 @@ stack_leave(struct stack *s)
 	struct waiter *list;
 	bool kick;
 
-	if (!(s->s_flags & STACK_DEAD)) {
+	if (!(s->s_flags & (STACK_DEAD | STACK_GONE))) {
 		if_flush(s);
 		for (int i = 0; i < LEAVE_ROUNDS && relay_run(s); i++) {
 			if_flush(s);
@@ -49,11 +49,29 @@ stack_leave(struct stack *s)
 	s->s_wakeup = NULL;
 	kick = (s->s_flags & STACK_THREADED) &&
 	    (s->s_relay_work != NULL || netisr_needs_kick(s));
-	pthread_mutex_unlock(&s->s_lock);
-	if (list != NULL) {
-		waiters_release(s, list);
+	if (kick || list != NULL) { /* bsd_stack_free() waits for us */
+		atomic_fetch_add_explicit(&s->s_kicking, 1,
+		    memory_order_relaxed);
 	}
+	pthread_mutex_unlock(&s->s_lock);
+	if (!kick && list == NULL) {
+		return;
+	}
+	waiters_release(s, list);
 	if (kick) {
 		netisr_kick(s);
+	}
+	atomic_fetch_sub_explicit(&s->s_kicking, 1, memory_order_release);
+}
+
+void
+stack_unhold(struct stack *s)
+{
+	bool last = --s->s_holders == 0;
+
+	pthread_mutex_unlock(&s->s_lock);
+	if (last) {
+		pthread_mutex_destroy(&s->s_lock);
+		free(s);
 	}
 }

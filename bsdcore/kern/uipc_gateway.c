@@ -13,6 +13,7 @@
  * Bounds: at most gw_max flows; datagram flows end after GW_UDP_IDLE without
  * traffic (GW_DNS_IDLE for port 53).
  */
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -58,6 +59,22 @@ gw_gone(struct stack *s, struct relay *r)
 	s->s_gateway->gw_stats.open--;
 }
 
+/* How long a forward waits when there are no descriptors or no memory. */
+#define GW_FORWARD_PAUSE (100 * NSEC_PER_MSEC)
+
+static void
+gw_forward_gone(struct stack *s, struct relay *r)
+{
+	callout_drain(s, &r->r_idle);
+	callout_reserve(s, -1);
+}
+
+static void
+gw_forward_again(struct stack *s, void *arg)
+{
+	relay_want(s, arg, EPOLLIN);
+}
+
 /* A relay that counts as a flow; NULL at the limit. */
 static struct relay *
 gw_flow(struct stack *s, struct socket *so, int kind)
@@ -72,6 +89,7 @@ gw_flow(struct stack *s, struct socket *so, int kind)
 	r = relay_new(s, so, -1, kind);
 	if (r != NULL) {
 		gw->gw_stats.open++;
+		r->r_mine = true;
 		r->r_gone = gw_gone;
 		r->r_idle.c_time = CALLOUT_NEVER;
 		r->r_bytes_out = &gw->gw_stats.bytes_out;
@@ -149,9 +167,21 @@ gw_newconn(struct socket *head, struct socket *so)
 	struct stack *s = head->so_stack;
 	struct relay *r = gw_flow(s, so, RELAY_NEWCONN);
 
+	if (r == NULL) {
+		r = relay_new(s, so, -1, RELAY_REFUSE);
+	}
 	if (r != NULL) {
+		r->r_mine = true;
 		relay_queue(s, r);
 	}
+}
+
+void
+gateway_connected(struct stack *s, bool refused)
+{
+	struct bsd_gwstats *st = &s->s_gateway->gw_stats;
+
+	*(refused ? &st->tcp_refused : &st->tcp_flows) += 1;
 }
 
 static void
@@ -172,12 +202,12 @@ gw_connect(struct stack *s, struct relay *r)
 		relay_abort(s, r);
 		return;
 	}
-	gw->gw_stats.tcp_flows++;
 	r->r_watch.wa_fd = fd;
 	if (r->r_connecting) {
 		r->r_wblocked = true; /* until EPOLLOUT says it ended */
 		relay_want(s, r, EPOLLOUT);
 	} else {
+		gateway_connected(s, false);
 		(void)PRU0(r->r_so, accept);
 		relay_want(s, r, 0);
 	}
@@ -189,8 +219,8 @@ gw_accept(struct relay *r)
 {
 	struct socket *so;
 
-	while (soaccept(r->r_so, &so) == 0) {
-		if (so->so_relay == NULL) {
+	while (!TAILQ_EMPTY(&r->r_so->so_comp)) {
+		if (soaccept(r->r_so, &so) == 0 && so->so_relay == NULL) {
 			soabort(so);
 		}
 	}
@@ -238,6 +268,17 @@ gw_unreach(struct socket *so, int error)
 	}
 }
 
+static void
+gw_dgram_out(struct gateway *gw, struct relay *r, size_t n)
+{
+	if (send(r->r_watch.wa_fd, gw->gw_buf, n,
+		MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+		gw->gw_stats.bytes_out += n;
+	} else {
+		gw_unreach(r->r_so, errno);
+	}
+}
+
 /* Datagrams of the stack socket to the host. Errors are the network's. */
 static void
 gw_dgram_down(struct stack *s, struct relay *r)
@@ -253,16 +294,15 @@ gw_dgram_down(struct stack *s, struct relay *r)
 		int flags = 0;
 		size_t n = 0;
 
-		if (soreceive(r->r_so, &uio, NULL, NULL, NULL, &flags, &n) != 0) {
+		if (r->r_so->so_rcv.sb_mb == NULL) {
+			r->r_so->so_error = 0; /* nobody there; it may come */
 			return;
 		}
-		r->r_active = s->s_now;
-		if (send(r->r_watch.wa_fd, gw->gw_buf, n,
-			MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
-			gw->gw_stats.bytes_out += n;
-		} else {
-			gw_unreach(r->r_so, errno);
+		if (soreceive(r->r_so, &uio, NULL, NULL, NULL, &flags, &n) != 0) {
+			continue;
 		}
+		r->r_active = s->s_now;
+		gw_dgram_out(gw, r, n);
 	}
 	relay_queue(s, r);
 }
@@ -317,6 +357,54 @@ gw_dgram_socket(struct stack *s, const union inaddr *laddr, uint16_t lport,
 	return so;
 }
 
+/* Later datagrams of a burst whose first has made the flow meanwhile. */
+static bool
+gw_dgram_again(struct stack *s, const union inaddr *dst, uint16_t dport,
+    const struct sockaddr_storage *peer, size_t n)
+{
+	union inaddr faddr;
+	uint16_t fport;
+	uint32_t scope;
+	struct inpcb *inp;
+	struct relay *r;
+
+	if (in_sockaddr_get(peer->ss_family, (const struct sockaddr *)peer,
+		sizeof(*peer), &faddr, &fport, &scope) != 0) {
+		return false;
+	}
+	inp = in_pcblookup(s->s_udbinfo, &faddr, fport, dst, dport, 0, NULL);
+	if (inp == NULL || inp->inp_fport != fport ||
+	    (r = inp->inp_socket->so_relay) == NULL ||
+	    r->r_kind != RELAY_DGRAM) {
+		return false;
+	}
+	gw_dgram_out(s->s_gateway, r, n);
+	return true;
+}
+
+/* A flow over so and fd, which are then its own; NULL: they are not. */
+static struct relay *
+gw_dgram_flow(struct stack *s, struct socket *so, int fd, uint16_t dport)
+{
+	struct relay *r;
+
+	if (callout_reserve(s, 1) != 0) {
+		return NULL;
+	}
+	r = gw_flow(s, so, RELAY_DGRAM);
+	if (r == NULL) {
+		callout_reserve(s, -1);
+		return NULL;
+	}
+	r->r_watch.wa_fd = fd;
+	callout_init(&r->r_idle, gw_idle, r);
+	r->r_active = s->s_now;
+	callout_reset(s, &r->r_idle,
+	    s->s_now + (dport == 53 ? GW_DNS_IDLE : GW_UDP_IDLE));
+	relay_want(s, r, EPOLLIN);
+	return r;
+}
+
 static void
 gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
     const struct sockaddr_storage *peer, socklen_t peerlen, size_t n)
@@ -329,14 +417,16 @@ gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
 	bool pending;
 	int fd = -1, error = EACCES;
 
+	if (gw_dgram_again(s, dst, dport, peer, n)) {
+		return;
+	}
 	if (gw_map(gw, IPPROTO_UDP, &to, &port)) {
 		fd = gw_host(SOCK_DGRAM, &to, port, &pending);
 		error = fd < 0 ? errno : 0;
 	}
 	so = gw_dgram_socket(s, dst, dport, peer, peerlen);
-	r = fd >= 0 && so != NULL && callout_reserve(s, 1) == 0 ?
-	    gw_flow(s, so, RELAY_DGRAM) :
-	    NULL;
+	r = fd >= 0 && so != NULL ? gw_dgram_flow(s, so, fd, dport) :
+				    NULL;
 	if (r == NULL) {
 		gw->gw_stats.udp_refused++;
 		if (so != NULL) {
@@ -349,17 +439,7 @@ gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
 		return;
 	}
 	gw->gw_stats.udp_flows++;
-	r->r_watch.wa_fd = fd;
-	callout_init(&r->r_idle, gw_idle, r);
-	r->r_active = s->s_now;
-	callout_reset(s, &r->r_idle,
-	    s->s_now + (dport == 53 ? GW_DNS_IDLE : GW_UDP_IDLE));
-	relay_want(s, r, EPOLLIN);
-	if (send(fd, gw->gw_buf, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
-		gw->gw_stats.bytes_out += n;
-	} else {
-		gw_unreach(so, errno);
-	}
+	gw_dgram_out(gw, r, n);
 }
 
 /* Where a datagram was sent, from the IP_RECVORIGDSTADDR control data. */
@@ -402,9 +482,13 @@ gw_dgram_catch(struct stack *s, struct relay *r)
 		int flags = 0;
 		size_t n = 0;
 
+		if (r->r_so->so_rcv.sb_mb == NULL) {
+			r->r_so->so_error = 0;
+			return;
+		}
 		if (soreceive(r->r_so, &uio, &peer, &peerlen, &control, &flags,
 			&n) != 0) {
-			return;
+			continue;
 		}
 		if (gw_origdst(control, &dst, &port)) {
 			gw_dgram_new(s, &dst, port, &peer, peerlen, n);
@@ -465,6 +549,12 @@ gateway_event(struct stack *s, struct relay *r, uint32_t revents)
 			    SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 			if (fd < 0) {
+				if (errno != EAGAIN && errno != EINTR &&
+				    errno != ECONNABORTED) {
+					relay_want(s, r, 0);
+					callout_reset(s, &r->r_idle,
+					    s->s_now + GW_FORWARD_PAUSE);
+				}
 				return;
 			}
 			gw_forward(s, r, fd);
@@ -480,6 +570,9 @@ gateway_work(struct stack *s, struct relay *r)
 	switch (r->r_kind) {
 	case RELAY_NEWCONN:
 		gw_connect(s, r);
+		return;
+	case RELAY_REFUSE:
+		relay_abort(s, r);
 		return;
 	case RELAY_ACCEPT:
 		gw_accept(r);
@@ -548,6 +641,7 @@ gw_catchall(struct stack *s, int type, int kind, struct socket **out)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET };
 	struct socket *so;
+	struct relay *r;
 	int error = socreate(s, AF_INET, type, 0, &so);
 
 	if (error != 0) {
@@ -555,13 +649,14 @@ gw_catchall(struct stack *s, int type, int kind, struct socket **out)
 	}
 	so->so_options |= SOO_ANYIP;
 	error = sobind(so, (const struct sockaddr *)&sin, sizeof(sin));
-	if (error == 0 && relay_new(s, so, -1, kind) == NULL) {
+	if (error == 0 && (r = relay_new(s, so, -1, kind)) == NULL) {
 		error = ENOMEM;
 	}
 	if (error != 0) {
 		soclose(so);
 		return error;
 	}
+	r->r_mine = true;
 	*out = so;
 	return 0;
 }
@@ -595,29 +690,30 @@ gw_start(struct stack *s, struct gateway *gw)
 	return error;
 }
 
+/* The relays are gone. */
 void
 gateway_fini(struct stack *s)
 {
+	if (s->s_gateway != NULL) {
+		free(s->s_gateway->gw_maps);
+		free(s->s_gateway);
+		s->s_gateway = NULL;
+	}
+}
+
+/* It did not start. */
+static void
+gw_stillborn(struct stack *s)
+{
 	struct gateway *gw = s->s_gateway;
-	struct relay *r, *next;
 
-	if (gw == NULL) {
-		return;
+	if (gw->gw_tcp != NULL) {
+		soclose(gw->gw_tcp);
 	}
-	for (r = s->s_relays; r != NULL; r = next) {
-		struct socket *so = r->r_so;
-
-		next = r->r_next;
-		if (r->r_kind != BSD_RELAY_PAIR) {
-			relay_free(s, r);
-			if (so != NULL) {
-				soabort(so);
-			}
-		}
+	if (gw->gw_udp != NULL) {
+		soclose(gw->gw_udp);
 	}
-	free(gw->gw_maps);
-	free(gw);
-	s->s_gateway = NULL;
+	gateway_fini(s);
 }
 
 int
@@ -642,7 +738,7 @@ bsd_gateway_start(struct stack *s, const struct bsd_gwmap *maps, int n,
 				error = gw_start(s, gw);
 			}
 			if (error != 0) {
-				gateway_fini(s);
+				gw_stillborn(s);
 			}
 		}
 	}
@@ -672,10 +768,17 @@ bsd_gateway_forward(struct stack *s, int fd, const struct bsd_addr *to)
 	stack_enter(s);
 	if (s->s_gateway == NULL || !gw_addr(to, &a) || to->port == 0) {
 		error = EINVAL;
+	} else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) {
+		error = errno;
+	} else if (callout_reserve(s, 1) != 0) {
+		error = ENOMEM;
 	} else if ((r = relay_new(s, NULL, fd, RELAY_FORWARD)) == NULL) {
+		callout_reserve(s, -1);
 		error = ENOMEM;
 	} else {
 		memcpy(r->r_name, &gf, sizeof(gf));
+		callout_init(&r->r_idle, gw_forward_again, r);
+		r->r_gone = gw_forward_gone;
 		relay_want(s, r, EPOLLIN);
 		if (!r->r_watched) {
 			r->r_watch.wa_fd = -1;

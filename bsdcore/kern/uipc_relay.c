@@ -13,11 +13,13 @@
  * Work runs from stack_leave() (a socket changed) or netisr (the descriptor
  * did), never inside a protocol.
  */
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "bsdcore/api_sub.h"
 #include "bsdcore/kern/uipc_relay.h"
 
 #define RELAY_IOV 32
@@ -96,17 +98,18 @@ relay_want(struct stack *s, struct relay *r, uint32_t events)
 void
 relay_queue(struct stack *s, struct relay *r)
 {
-	struct relay **tail = &s->s_relay_work;
-
 	if (r->r_queued) {
 		return;
 	}
 	r->r_queued = true;
 	r->r_wnext = NULL;
-	while (*tail != NULL) {
-		tail = &(*tail)->r_wnext;
+	r->r_wprev = s->s_relay_last;
+	if (r->r_wprev != NULL) {
+		r->r_wprev->r_wnext = r;
+	} else {
+		s->s_relay_work = r;
 	}
-	*tail = r;
+	s->s_relay_last = r;
 }
 
 void
@@ -118,15 +121,19 @@ relay_notify(struct socket *so)
 static void
 relay_unqueue(struct stack *s, struct relay *r)
 {
-	struct relay **p = &s->s_relay_work;
-
 	if (!r->r_queued) {
 		return;
 	}
-	while (*p != r) {
-		p = &(*p)->r_wnext;
+	if (r->r_wprev != NULL) {
+		r->r_wprev->r_wnext = r->r_wnext;
+	} else {
+		s->s_relay_work = r->r_wnext;
 	}
-	*p = r->r_wnext;
+	if (r->r_wnext != NULL) {
+		r->r_wnext->r_wprev = r->r_wprev;
+	} else {
+		s->s_relay_last = r->r_wprev;
+	}
 	r->r_queued = false;
 }
 
@@ -174,10 +181,11 @@ relay_adopt(struct socket *so)
 {
 	struct relay *r = so->so_relay;
 
-	if (r->r_kind != BSD_RELAY_PAIR || r->r_orphan) {
+	if ((r->r_kind != BSD_RELAY_PAIR && r->r_kind != BSD_RELAY_HOST) ||
+	    r->r_mine) {
 		return false;
 	}
-	r->r_orphan = true;
+	r->r_mine = true;
 	relay_queue(so->so_stack, r);
 	return true;
 }
@@ -187,7 +195,7 @@ static void
 relay_end(struct stack *s, struct relay *r)
 {
 	struct socket *so = r->r_so;
-	bool mine = r->r_kind != BSD_RELAY_PAIR || r->r_orphan;
+	bool mine = r->r_mine;
 
 	relay_free(s, r);
 	if (mine) {
@@ -208,7 +216,7 @@ void
 relay_abort(struct stack *s, struct relay *r)
 {
 	struct socket *so = r->r_so;
-	bool mine = r->r_kind != BSD_RELAY_PAIR || r->r_orphan;
+	bool mine = r->r_mine;
 
 	relay_free(s, r);
 	if (mine) {
@@ -218,7 +226,7 @@ relay_abort(struct stack *s, struct relay *r)
 	}
 }
 
-/* Throw away n filler bytes; false when they are not all there yet. */
+/* Throw away the filler bytes; false when they are not all there. */
 static bool
 relay_discard(struct relay *r)
 {
@@ -252,6 +260,29 @@ relay_iov(const struct mbuf *m, struct iovec *iov, bool space)
 	return n;
 }
 
+/* n bytes have left so_rcv. The protocol may have let go of it already. */
+static void
+relay_took(struct socket *so, uint32_t n)
+{
+	sbdrop(&so->so_rcv, n);
+	sbavail_update(so);
+	if (so->so_pcb != NULL) {
+		(void)PRU(so, rcvd, 0);
+	}
+}
+
+/* A write was refused. Does the other end only not read any more
+ * (shutdown(SHUT_RD)), or is there nobody? */
+static bool
+relay_halfdead(struct relay *r)
+{
+	struct pollfd pfd = { .fd = r->r_watch.wa_fd };
+
+	r->r_noreader = !r->r_fdhup && errno == EPIPE &&
+	    poll(&pfd, 1, 0) == 0;
+	return r->r_noreader;
+}
+
 /* so_rcv to the descriptor. false: the descriptor failed. */
 static bool
 relay_down(struct relay *r)
@@ -259,6 +290,9 @@ relay_down(struct relay *r)
 	struct socket *so = r->r_so;
 	int fd = r->r_watch.wa_fd;
 
+	if (r->r_noreader && so->so_rcv.sb_cc > 0) {
+		relay_took(so, so->so_rcv.sb_cc);
+	}
 	for (int i = 0;
 	    i < RELAY_BUDGET && so->so_rcv.sb_cc > 0 && !r->r_wblocked; i++) {
 		struct iovec iov[RELAY_IOV];
@@ -270,17 +304,19 @@ relay_down(struct relay *r)
 		if (n < 0) {
 			if (errno != EAGAIN && errno != EINTR &&
 			    errno != ENOBUFS) {
-				return false;
+				if (!relay_halfdead(r)) {
+					return false;
+				}
+				relay_took(so, so->so_rcv.sb_cc);
+				break;
 			}
 			r->r_wblocked = true;
 			break;
 		}
-		sbdrop(&so->so_rcv, (uint32_t)n);
-		sbavail_update(so);
 		if (r->r_bytes_out != NULL) {
 			*r->r_bytes_out += (uint64_t)n;
 		}
-		(void)PRU(so, rcvd, 0);
+		relay_took(so, (uint32_t)n);
 	}
 	if (so->so_rcv.sb_cc > 0 && !r->r_wblocked) {
 		/* The budget ended it; nothing else may come to wake us. */
@@ -342,6 +378,10 @@ relay_read1(struct relay *r, uint32_t room)
 	if (r->r_bytes_in != NULL) {
 		*r->r_bytes_in += (uint64_t)n;
 	}
+	if (so->so_pcb == NULL) {
+		m_freem(m);
+		return -1;
+	}
 	if (PRU(so, send, 0, relay_fit(m, (uint32_t)n), NULL, 0, NULL) != 0) {
 		return -1;
 	}
@@ -402,9 +442,11 @@ relay_connected(struct stack *s, struct relay *r)
 	if (getsockopt(r->r_watch.wa_fd, SOL_SOCKET, SO_ERROR, &error, &len) !=
 		0 ||
 	    error != 0) {
+		gateway_connected(s, true);
 		relay_abort(s, r);
 		return;
 	}
+	gateway_connected(s, false);
 	r->r_connecting = false;
 	r->r_fdhup = false;
 	(void)PRU0(r->r_so, accept);
@@ -426,6 +468,8 @@ relay_pump(struct stack *s, struct relay *r)
 	if (so->so_error != 0) {
 		if (r->r_kind == BSD_RELAY_HOST) {
 			fd_reset(r->r_watch.wa_fd);
+		} else {
+			(void)relay_down(r); /* what came before the error */
 		}
 		relay_end(s, r);
 		return;
@@ -433,16 +477,20 @@ relay_pump(struct stack *s, struct relay *r)
 	if (!(so->so_state &
 		(SS_ISCONNECTED | SS_ISDISCONNECTING | SS_ISDISCONNECTED))) {
 		relay_want(s, r, 0); /* HUP is always told */
-		if (r->r_fdhup && r->r_orphan) {
+		if (r->r_fdhup && r->r_mine) {
 			relay_end(s, r);
 		}
 		return;
 	}
 	if (!relay_discard(r) && !r->r_fdhup) {
+		relay_want(s, r, EPOLLIN);
 		return;
 	}
 	if (!relay_down(r) || !relay_up(r)) {
-		if (r->r_fdhup && so->so_rcv.sb_cc == 0) {
+		/* A pair whose end was closed with bytes unread fails, too,
+		 * after it gave what was written to it. */
+		if (r->r_kind == BSD_RELAY_PAIR && r->r_fdhup &&
+		    so->so_rcv.sb_cc == 0) {
 			relay_end(s, r);
 		} else {
 			relay_abort(s, r);
@@ -467,13 +515,12 @@ relay_work1(struct stack *s, struct relay *r)
 	switch (r->r_kind) {
 	case BSD_RELAY_PAIR:
 	case BSD_RELAY_HOST:
-		if (r->r_connecting) {
-			if (!r->r_wblocked) {
-				relay_connected(s, r);
-			}
-			return;
+		if (!r->r_connecting || r->r_so->so_error != 0 ||
+		    r->r_so->so_pcb == NULL) {
+			relay_pump(s, r);
+		} else if (!r->r_wblocked) {
+			relay_connected(s, r);
 		}
-		relay_pump(s, r);
 		return;
 	case BSD_TOKEN_DGRAM:
 	case BSD_TOKEN_LISTEN:
@@ -498,8 +545,7 @@ relay_run(struct stack *s)
 	}
 	/* Only those there now: work may queue more. */
 	while (n-- > 0 && (r = s->s_relay_work) != NULL) {
-		s->s_relay_work = r->r_wnext;
-		r->r_queued = false;
+		relay_unqueue(s, r);
 		relay_work1(s, r);
 	}
 	return true;
@@ -508,10 +554,17 @@ relay_run(struct stack *s)
 void
 relay_fini(struct stack *s)
 {
-	gateway_fini(s);
-	while (s->s_relays != NULL) {
-		relay_free(s, s->s_relays);
+	struct relay *r;
+
+	while ((r = s->s_relays) != NULL) {
+		struct socket *so = r->r_mine ? r->r_so : NULL;
+
+		relay_free(s, r);
+		if (so != NULL) {
+			soabort(so);
+		}
 	}
+	gateway_fini(s);
 }
 
 int
@@ -519,32 +572,34 @@ bsd_relay(struct socket *so, int fd, int kind)
 {
 	struct stack *s = so->so_stack;
 	struct relay *r;
-	int fill = 0;
+	int fill = 0, error;
 
 	if (kind != BSD_RELAY_PAIR && kind != BSD_RELAY_HOST) {
 		close(fd);
 		return -EINVAL;
 	}
-	stack_enter(s);
+	error = api_enter(so);
+	if (error != 0) {
+		close(fd);
+		return -error;
+	}
 	if (so->so_relay != NULL || so->so_type != SOCK_STREAM ||
 	    (so->so_options & SOO_ACCEPTCONN)) {
-		stack_leave(s);
+		error = EINVAL;
+	} else if ((r = relay_new(s, so, fd, kind)) == NULL) {
+		error = ENOMEM;
+	} else {
+		if (kind == BSD_RELAY_PAIR && ioctl(fd, FIONREAD, &fill) == 0 &&
+		    fill > 0) {
+			r->r_fill = (uint32_t)fill;
+		}
+		/* Whoever waits for the socket itself is to look at fd. */
+		so_wake_waiters(so, -1);
+		relay_queue(s, r);
+	}
+	api_leave(so);
+	if (error != 0) {
 		close(fd);
-		return -EINVAL;
 	}
-	r = relay_new(s, so, fd, kind);
-	if (r == NULL) {
-		stack_leave(s);
-		close(fd);
-		return -ENOMEM;
-	}
-	if (kind == BSD_RELAY_PAIR && ioctl(fd, FIONREAD, &fill) == 0 &&
-	    fill > 0) {
-		r->r_fill = (uint32_t)fill;
-	}
-	/* Whoever waits for the socket itself is to look at the descriptor. */
-	so_wake_waiters(so, -1);
-	relay_queue(s, r);
-	stack_leave(s);
-	return 0;
+	return -error;
 }

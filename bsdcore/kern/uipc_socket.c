@@ -164,6 +164,7 @@ sofree(struct socket *so)
 	sbflush(&so->so_snd);
 	LIST_REMOVE(so, so_all);
 	s->s_so->sos_count--;
+	free(so->so_peer);
 	if (s->s_so->sos_drainers != NULL) {
 		waitlist_wake(s, s->s_so->sos_drainers, -1);
 	}
@@ -207,7 +208,8 @@ solisten(struct socket *so, int backlog)
 	}
 	if (so->so_pcb == NULL ||
 	    (so->so_state &
-		(SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING))) {
+		(SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING |
+		    SS_ISDISCONNECTED | SS_CONNPENDING))) {
 		return EINVAL;
 	}
 	if (!(so->so_options & SOO_ACCEPTCONN)) {
@@ -242,6 +244,10 @@ soaccept(struct socket *head, struct socket **out)
 	if (so->so_pcb != NULL && so->so_proto->pr_usrreqs->pru_accept != NULL) {
 		error = PRU0(so, accept);
 	}
+	if (head->so_pcb != NULL &&
+	    head->so_proto->pr_usrreqs->pru_room != NULL) {
+		(void)PRU0(head, room);
+	}
 	if (error != 0) {
 		soabort(so);
 		return error;
@@ -251,8 +257,8 @@ soaccept(struct socket *head, struct socket **out)
 }
 
 /* A socket whose connection failed or ended may be used again, as on Linux. */
-static int
-so_reuse(struct socket *so)
+int
+soreuse(struct socket *so)
 {
 	uint32_t rcv = so->so_rcv.sb_hiwat, snd = so->so_snd.sb_hiwat;
 	int error = 0;
@@ -264,7 +270,8 @@ so_reuse(struct socket *so)
 	}
 	if (error == 0) {
 		sbflush(&so->so_rcv);
-		so->so_state &= ~(uint32_t)(SS_ISDISCONNECTED | SS_SHUTDOWN);
+		so->so_state &=
+		    ~(uint32_t)(SS_ISDISCONNECTED | SS_SHUTDOWN | SS_PEERDONE);
 		so->so_rcv.sb_state = so->so_snd.sb_state = 0;
 		so->so_oobmark = 0;
 		so->so_hasoob = false;
@@ -288,15 +295,19 @@ so_connect_again(struct socket *so)
 		if (so->so_error != 0) {
 			int error = so->so_error;
 
-			so->so_error = 0;
+			(void)soreuse(so);
 			return error;
 		}
 		if (so->so_state & SS_ISCONNECTED) {
 			return 0;
 		}
+		(void)soreuse(so);
+		return ECONNABORTED;
 	}
-	return so->so_state & (SS_ISCONNECTED | SS_ISDISCONNECTING) ? EISCONN :
-								      -1;
+	return so->so_state &
+		(SS_ISCONNECTED | SS_ISDISCONNECTING | SS_ISDISCONNECTED) ?
+	    EISCONN :
+	    -1;
 }
 
 int
@@ -323,8 +334,8 @@ soconnect(struct socket *so, const struct sockaddr *sa, socklen_t len)
 		if (error >= 0) {
 			return error;
 		}
-		if (so->so_pcb == NULL || (so->so_state & SS_ISDISCONNECTED)) {
-			error = so_reuse(so);
+		if (so->so_pcb == NULL) {
+			error = soreuse(so);
 			if (error != 0) {
 				return error;
 			}
@@ -366,8 +377,7 @@ so_unlisten(struct socket *so, int how)
 	if (so->so_pcb != NULL) {
 		(void)PRU0(so, disconnect);
 	}
-	so->so_rcv.sb_state |= SBS_CANTRCVMORE;
-	sorwakeup(so);
+	sorwakeup(so); /* who waits to accept sees EINVAL */
 	return 0;
 }
 
@@ -389,21 +399,21 @@ soshutdown(struct socket *so, int how)
 			(void)PRU0(so, disconnect);
 			return 0;
 		}
-		error = ENOTCONN;
-		if (stream && so->so_family != AF_LOCAL) {
-			return error;
-		}
-		/* Datagram sockets shut down and complain (inet_shutdown). */
+		error = ENOTCONN; /* inet_shutdown() does it and complains */
+	}
+	if (so->so_state & SS_ISCONNECTED) {
+		so->so_state &= ~(uint32_t)SS_CONNPENDING;
 	}
 	if (how != SHUT_WR) {
-		socantrcvmore(so);
+		so->so_rcv.sb_state |= SBS_CANTRCVMORE;
+		sorwakeup(so);
 		if (so->so_pcb != NULL && so->so_family == AF_LOCAL) {
 			(void)PRU(so, rcvd, -1);
 		}
 	}
 	if (how != SHUT_RD && !(so->so_state & SS_SHUTDOWN)) {
 		so->so_state |= SS_SHUTDOWN;
-		if (so->so_pcb != NULL &&
+		if (so->so_pcb != NULL && !(stream && error != 0) &&
 		    !(so->so_snd.sb_state & SBS_CANTSENDMORE) &&
 		    so->so_proto->pr_usrreqs->pru_shutdown != NULL) {
 			int e = PRU0(so, shutdown);

@@ -145,6 +145,24 @@ soisconnecting(struct socket *so)
 	so->so_state |= SS_ISCONNECTING;
 }
 
+/* accept(2) tells the peer's name even of a connection that was reset while it
+ * waited, and by then the pcb has gone. */
+static void
+so_keeppeer(struct socket *so)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = 0;
+
+	if (so->so_pcb == NULL || PRU(so, peeraddr, &ss, &len) != 0 ||
+	    len > (socklen_t)sizeof(*so->so_peer)) {
+		return;
+	}
+	so->so_peer = calloc(1, sizeof(*so->so_peer));
+	if (so->so_peer != NULL) {
+		memcpy(so->so_peer, &ss, len);
+	}
+}
+
 static void
 so_complete(struct socket *head, struct socket *so)
 {
@@ -164,6 +182,7 @@ soisconnected(struct socket *so)
 		TAILQ_REMOVE(&so->so_head->so_incomp, so, so_list);
 		so->so_state &= ~(uint32_t)SS_INCOMP;
 		so->so_head->so_incqlen--;
+		so_keeppeer(so);
 		so_complete(so->so_head, so);
 	}
 	sorwakeup(so);
@@ -201,9 +220,11 @@ socantsendmore(struct socket *so)
 	sowwakeup(so);
 }
 
+/* From protocols: the peer will send no more. */
 void
 socantrcvmore(struct socket *so)
 {
+	so->so_state |= SS_PEERDONE;
 	so->so_rcv.sb_state |= SBS_CANTRCVMORE;
 	sorwakeup(so);
 }
@@ -252,11 +273,10 @@ sonewconn(struct socket *head, uint32_t state)
 	struct so_state *sos = head->so_stack->s_so;
 	struct socket *so;
 
-	if (soqfull(head) && !(state & SS_ADMITTED)) {
+	if (soqfull(head)) {
 		sos->sos_listen_overflow++;
 		return NULL;
 	}
-	state &= ~(uint32_t)SS_ADMITTED;
 	so = soalloc(head->so_stack, head->so_proto, head->so_family);
 	if (so == NULL) {
 		return NULL;

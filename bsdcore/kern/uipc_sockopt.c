@@ -279,9 +279,6 @@ so_getint(struct socket *so, int name, int *val)
 	case SO_ERROR:
 		*val = so->so_error;
 		so->so_error = 0;
-		so->so_state &= so->so_state & SS_ISCONNECTED ?
-		    ~(uint32_t)0 :
-		    ~(uint32_t)SS_CONNPENDING;
 		return 0;
 	case SO_ACCEPTCONN:
 		*val = (so->so_options & SOO_ACCEPTCONN) != 0;

@@ -61,6 +61,9 @@ soreceive_oob(struct socket *so, struct uio *uio, int *flags, size_t *done)
 	if (so->so_family == AF_LOCAL || (so->so_proto->pr_flags & PR_ATOMIC)) {
 		return EOPNOTSUPP;
 	}
+	if (so->so_options & SOO_ACCEPTCONN) {
+		return ENOTCONN;
+	}
 	if ((so->so_options & SOO_OOBINLINE) || !so->so_hasoob) {
 		return EINVAL;
 	}
@@ -79,14 +82,19 @@ soreceive_oob(struct socket *so, struct uio *uio, int *flags, size_t *done)
 static int
 soreceive_empty(struct socket *so)
 {
-	if (so->so_error != 0) {
+	/* As Linux: an end in order stays the end whatever happens later. */
+	bool over = (so->so_state & SS_PEERDONE) && so->so_family != AF_LOCAL;
+
+	if (so->so_error != 0 && !over) {
 		int error = so->so_error;
 
 		so->so_error = 0;
 		return error;
 	}
 	if (so->so_rcv.sb_state & SBS_CANTRCVMORE) {
-		return 0;
+		/* As Linux: a datagram socket tells only those who would wait. */
+		return so->so_proto->pr_flags & PR_CONNREQUIRED ? 0 :
+								  EWOULDBLOCK;
 	}
 	if ((so->so_proto->pr_flags & PR_CONNREQUIRED) &&
 	    !(so->so_state &
@@ -199,7 +207,10 @@ soreceive_stream(struct socket *so, struct uio *uio, int *flags, size_t *done)
 		if (!first && (sb->sb_state & SBS_RCVATMARK)) {
 			break; /* a read never crosses the mark */
 		}
-		sb->sb_state &= (uint16_t)~SBS_RCVATMARK;
+		if (sb->sb_state & SBS_RCVATMARK) {
+			sb->sb_state &= (uint16_t)~SBS_RCVATMARK;
+			so->so_hasoob = false; /* passed over unread */
+		}
 		first = false;
 		n = u32min(n, (uint32_t)so->so_stack->s_so->sos_chunk);
 		if (soreceive_take(so, n, uio, *flags) == 0) {
@@ -318,7 +329,9 @@ soreceive(struct socket *so, struct uio *uio, struct sockaddr_storage *from,
 	if (fromlen != NULL) {
 		*fromlen = 0;
 	}
-	if (*flags & MSG_OOB) {
+	if ((*flags & MSG_OOB) &&
+	    (so->so_family == AF_LOCAL ||
+		!(so->so_proto->pr_flags & PR_ATOMIC))) {
 		return soreceive_oob(so, uio, flags, done);
 	}
 	if (so->so_proto->pr_flags & PR_ATOMIC) {

@@ -81,7 +81,11 @@ static int
 sosend_check(struct socket *so, bool to)
 {
 	int pr = so->so_proto->pr_flags;
+	bool connected = (so->so_state & SS_ISCONNECTED) != 0;
 
+	if (!(pr & PR_CONNREQUIRED) && !connected && !to) {
+		return so->so_family == AF_LOCAL ? ENOTCONN : EDESTADDRREQ;
+	}
 	if (so->so_error != 0) {
 		int error = so->so_error;
 
@@ -92,7 +96,7 @@ sosend_check(struct socket *so, bool to)
 	    (so->so_options & SOO_ACCEPTCONN)) {
 		return EPIPE;
 	}
-	if (so->so_state & SS_ISCONNECTED) {
+	if (connected) {
 		return so->so_pcb != NULL ? 0 : EPIPE;
 	}
 	if (pr & PR_CONNREQUIRED) {
@@ -100,9 +104,6 @@ sosend_check(struct socket *so, bool to)
 			return EWOULDBLOCK;
 		}
 		return so->so_family == AF_LOCAL ? ENOTCONN : EPIPE;
-	}
-	if (!to) {
-		return so->so_family == AF_LOCAL ? ENOTCONN : EDESTADDRREQ;
 	}
 	return so->so_pcb != NULL ? 0 : EINVAL;
 }
@@ -222,14 +223,11 @@ sosend_atomic(struct socket *so, struct uio *uio, const struct sockaddr *to,
 	int pruflags = (flags & MSG_MORE) ? PRUS_MORETOCOME : 0;
 	size_t len = uio->uio_resid;
 	struct mbuf *m;
-	int error = sosend_check(so, to != NULL);
+	bool oob = (flags & MSG_OOB) && so->so_family != AF_INET6; /* ignored */
+	int error = len > limit ? EMSGSIZE :
+	    oob			? EOPNOTSUPP :
+				  sosend_check(so, to != NULL);
 
-	if (error == 0 && (flags & MSG_OOB)) {
-		error = EOPNOTSUPP;
-	}
-	if (error == 0 && len > limit) {
-		error = EMSGSIZE;
-	}
 	/* Only PF_LOCAL ever counts anything in a datagram socket's so_snd. */
 	if (error == 0 && so->so_snd.sb_cc > 0 && sbspace(&so->so_snd) < len) {
 		error = EWOULDBLOCK;

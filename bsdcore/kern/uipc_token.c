@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "bsdcore/api_sub.h"
 #include "bsdcore/kern/uipc_relay.h"
 
 /* A connection that says "look"; the listener's owner accepts and closes it. */
@@ -52,9 +53,14 @@ bsd_token(struct socket *so, int kind, int fd, const void *name, size_t namelen)
 {
 	struct stack *s = so->so_stack;
 	struct relay *r = NULL;
-	int error = 0;
+	int error = api_enter(so);
 
-	stack_enter(s);
+	if (error != 0) {
+		if (fd >= 0) {
+			close(fd);
+		}
+		return -error;
+	}
 	if ((kind != BSD_TOKEN_DGRAM && kind != BSD_TOKEN_LISTEN) ||
 	    so->so_relay != NULL || namelen >= sizeof(r->r_name)) {
 		error = EINVAL;
@@ -67,7 +73,7 @@ bsd_token(struct socket *so, int kind, int fd, const void *name, size_t namelen)
 		}
 		relay_queue(s, r);
 	}
-	stack_leave(s);
+	api_leave(so);
 	if (error != 0 && fd >= 0) {
 		close(fd);
 	}
@@ -77,15 +83,17 @@ bsd_token(struct socket *so, int kind, int fd, const void *name, size_t namelen)
 int
 bsd_token_ack(struct socket *so)
 {
-	struct stack *s = so->so_stack;
+	int error = api_enter(so);
 
-	stack_enter(s);
-	if (so->so_relay == NULL) {
-		stack_leave(s);
-		return -EINVAL;
+	if (error != 0) {
+		return -error;
 	}
-	so->so_relay->r_token = false;
-	relay_queue(s, so->so_relay);
-	stack_leave(s);
-	return 0;
+	if (so->so_relay == NULL) {
+		error = EINVAL;
+	} else {
+		so->so_relay->r_token = false;
+		relay_queue(so->so_stack, so->so_relay);
+	}
+	api_leave(so);
+	return -error;
 }

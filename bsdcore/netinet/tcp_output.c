@@ -773,7 +773,7 @@ tcp_output(struct tcpcb *tp)
 	int error = 0;
 
 	if (tp->t_state == TCPS_CLOSED || tp->t_state == TCPS_LISTEN ||
-	    (tp->t_flags & (TF_HELDSYN | TF_DYING))) {
+	    (tp->t_flags & TF_HELDSYN)) {
 		return 0;
 	}
 	tcp_idlecheck(tp);

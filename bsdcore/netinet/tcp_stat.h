@@ -76,7 +76,8 @@
 	X(synchallenge) X(rstchallenge) X(ackchallenge)			\
 	X(challengelimited) X(sack_recovery) X(newreno_recovery)		\
 	X(sack_rexmits) X(sack_rcv_blocks) X(sack_send_blocks)		\
-	X(sack_reneged) X(reordered) X(rack_lost) X(rack_relost) X(limited_txt) X(undo) X(pto) X(mturesent)		\
+	X(sack_reneged) X(reordered) X(rack_lost) X(rack_relost)		\
+	X(limited_txt) X(undo) X(pto) X(mturesent)				\
 	X(pmtudbh) X(pmtudbh_reverted) X(dsack_sent) X(dsack_recvd)		\
 	X(timewait) X(tw_recycled) X(tw_overflow) X(finwait2_timeout)	\
 	X(sc_added) X(sc_completed) X(sc_retransmitted) X(sc_timeout)		\
@@ -88,8 +89,8 @@
 	X(short) X(badoff) X(badsum) X(badaddr) X(synfin) X(land)		\
 	X(noport) X(listenflags) X(listenoverflow) X(cookiebad)		\
 	X(nomem) X(badack) X(badrst) X(badsyn) X(paws) X(noack)		\
-	X(dup) X(afterwin) X(afterclose) X(reassfull) X(acktoomuch)		\
-	X(timewait) X(defer) X(heldsyn) X(icmpseq)
+	X(afterwin) X(afterclose) X(reassfull) X(acktoomuch)		\
+	X(timewait) X(defer) X(icmpseq)
 /* clang-format on */
 
 struct tcp_tunables {

@@ -259,8 +259,6 @@ CTASSERT(sizeof(struct tcpcb) <= 1024);
 #define TF_TLPSENT 0x400000
 #define TF_UNDO 0x800000     /* t_prev* are good */
 #define TF_REORDER 0x4000000 /* this path has reordered segments */
-#define TF_REORDER 0x4000000 /* this path has reordered segments */
-#define TF_DYING 0x1000000   /* being freed; no output */
 #define TF_SYNCWND 0x2000000 /* a SYN was lost: initial window of one */
 
 #define intotcpcb(inp) ((struct tcpcb *)(inp)->inp_ppcb)
@@ -427,6 +425,8 @@ struct tcpcb *tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg,
 void tcp_syncache_rst(struct tcp_state *tcp, const struct tcpseg *sg);
 /* The listener goes away. */
 void tcp_syncache_forget(struct tcpcb *ltp);
+/* The listener's queue has room again: complete what waited for it. */
+void tcp_syncache_room(struct tcpcb *ltp);
 void tcp_syncache_unreach(struct tcp_state *tcp, const struct ctlparam *cp);
 uint32_t tcp_syncache_count(const struct tcp_state *tcp);
 

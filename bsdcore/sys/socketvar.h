@@ -75,6 +75,7 @@ struct socket {
 	struct socket	*so_head;	/* the listener that made this one */
 	TAILQ_HEAD(, socket) so_incomp, so_comp;
 	TAILQ_ENTRY(socket) so_list;
+	struct sockaddr_in6 *so_peer;	/* in so_comp: whose it is, should it die there */
 	uint32_t	 so_incqlen, so_qlen, so_qlimit;
 
 	/* SOO_HOLDSYN: a SYN makes a full socket at once (no SYN cache) and
@@ -125,7 +126,7 @@ struct socket {
 #define SS_CONNPENDING 0x0100	/* EINPROGRESS was answered, the end not */
 #define SS_CLOSING 0x0200	/* the last call in flight closes */
 #define SS_SHUTDOWN 0x0400	/* the user said shutdown(SHUT_WR) */
-#define SS_ADMITTED 0x0800	/* to sonewconn(): there was room when it began */
+#define SS_PEERDONE 0x1000	/* the peer has ended its stream in order */
 
 /* Keep a socket while the lock is dropped; sorele() may free it, and closes it
  * if the user did meanwhile. */
@@ -142,6 +143,7 @@ int solisten(struct socket *so, int backlog);
 int soaccept(struct socket *head, struct socket **out);
 int soconnect(struct socket *so, const struct sockaddr *sa, socklen_t len);
 int soshutdown(struct socket *so, int how);
+int soreuse(struct socket *so);	/* its connection is over, that has been told */
 int soconnect2(struct socket *a, struct socket *b);	/* socketpair */
 int soclose(struct socket *so);	/* always lets go of the socket */
 void soabort(struct socket *so);	/* the user lets go, RST */

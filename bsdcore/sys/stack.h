@@ -65,11 +65,14 @@ struct stack {
 	struct udp_state *s_udp;
 	struct netisr	*s_netisr;
 
-	struct relay	*s_relay_work;		/* to be run by stack_leave() */
+	struct relay	*s_relay_work;		/* to be run by stack_leave(); the first */
+	struct relay	*s_relay_last;
 	struct relay	*s_relays;		/* all of them */
 	struct gateway	*s_gateway;
 
 	struct waiter	*s_wakeup;		/* to be woken by stack_leave() */
+	_Atomic uint32_t s_kicking;		/* threads past the lock, before netisr_kick() */
+	uint32_t	 s_holders;		/* STACK_GONE: sockets and queues not closed yet */
 	uint32_t	 s_flags;
 	char		 s_name[32];
 };
@@ -78,9 +81,13 @@ struct stack {
 #define STACK_THREADED 0x1	/* netisr runs */
 #define STACK_DEAD 0x2		/* after fork, or being freed */
 #define STACK_DRAINING 0x4	/* closing down: no new sockets */
+#define STACK_GONE 0x8		/* freed but for this struct: s_lock, s_holders */
 
 void stack_enter(struct stack *s);
 void stack_leave(struct stack *s);
+/* STACK_GONE, lock held: the user let go of one more thing. Unlocks; the last
+ * one frees the struct. */
+void stack_unhold(struct stack *s);
 
 /* 64 unpredictable bits from the seeded stream (SipHash-2-4 in counter mode). */
 uint64_t stack_random(struct stack *s);

@@ -28,17 +28,29 @@ def ip(arguments: str) -> None:
 def bring_up(*names: str) -> None:
     """Set interfaces up and wait until they pass frames.
 
-    The kernel attaches a queue to an interface some time after its carrier has
-    come; what is sent before vanishes without an error.
+    The kernel puts the queue of an interface into service some time after its
+    carrier has come, and then calls it operational; what is sent before vanishes
+    without an error.
     """
     for name in names:
         ip(f"link set {name} up")
     for _ in range(1000):
         shown = subprocess.run(["ip", "-json", "link", "show"], capture_output=True, text=True)
         links = {link["ifname"]: link for link in json.loads(shown.stdout)}
-        if all(links[name].get("qdisc", "noop") != "noop" for name in names):
+        if all(_passes(links[name]) for name in names):
             return
     raise AssertionError(f"{', '.join(names)}: still no queue: {links}")
+
+
+def _passes(link: dict[str, str]) -> bool:
+    """Whether what is sent on an interface, as ``ip -json`` shows it, goes out.
+
+    One of a pair shows a queue before it is used; one without a peer has no
+    operational state.
+    """
+    if "link" in link:
+        return link["operstate"] == "UP"
+    return link.get("qdisc", "noop") != "noop"
 
 
 @contextmanager

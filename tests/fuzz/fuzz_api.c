@@ -214,7 +214,7 @@ poke(struct world *w, int k, uint8_t a, uint8_t b)
 		return;
 	}
 	if (a & 1) {
-		(void)!send(w->end[k], buf, (size_t)b << (a >> 4),
+		(void)!send(w->end[k], buf, (size_t)b << (a >> 5),
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 	if (a & 2) {
@@ -398,9 +398,9 @@ local(struct world *w, struct socket *so, uint8_t a)
 	size_t len;
 	uint8_t *name = block(w, &len);
 
-	if (a & 0x80) {
-		len = a & 3;
-		memset(name, 0, len <= 1 ? 0 : 1); /* names that meet */
+	if ((a & 0x80) && len > 2) {
+		len = 2; /* names that meet */
+		memset(name, 'x', len);
 	}
 	if (a & 1) {
 		(void)bsd_bind_local(so, name, len);

@@ -7,9 +7,7 @@ Each is a context manager. *prefix* goes before the command line, as in
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -245,30 +243,17 @@ def iperf3(
         yield port
 
 
-def tshark(capture: Path, shown: str, *fields: str) -> list[str]:
-    """One line for each packet of *capture* that the display filter *shown* lets through.
-
-    *fields* are printed instead of a summary, separated by tabs. Checksums are verified.
-    """
-    checks = [f"{name}.check_checksum:TRUE" for name in ("ip", "tcp", "udp")]
-    command = ["tshark", "-n", "-r", str(capture), "-Y", shown]
-    command += [word for check in checks for word in ("-o", check)]
-    if fields:
-        command += ["-T", "fields", *[word for name in fields for word in ("-e", name)]]
+def tshark(capture: Path, *fields: str) -> list[list[str]]:
+    """The *fields* of every packet of *capture*: checksums verified, streams not reassembled."""
+    options = [f"{name}.check_checksum:TRUE" for name in ("ip", "tcp", "udp")]
+    options += ["tcp.desegment_tcp_streams:FALSE", "http.desegment_body:FALSE"]
+    command = ["tshark", "-n", "-r", str(capture), "-T", "fields"]
+    command += [word for option in options for word in ("-o", option)]
+    command += [word for name in fields for word in ("-e", name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "appears to have been cut short" not in done.stderr, done.stderr
-    return done.stdout.splitlines()
-
-
-def captured(capture: Path) -> dict[str, object]:
-    """What capinfos(1) says about a capture: "Number of packets" and so on."""
-    capinfos = shutil.which("capinfos", path=PATH)
-    assert capinfos is not None, "capinfos comes with tshark (wireshark-common)"
-    out = subprocess.run([capinfos, "-M", "-T", "-r", "-m", str(capture)], check=True,
-                         capture_output=True, text=True).stdout  # fmt: skip
-    names = "file type encap size_limit snaplen_min snaplen_max packets".split()
-    return dict(zip(names, out.strip().split(","), strict=False))
+    assert "cut short" not in done.stderr, done.stderr
+    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 def curl(*args: str, prefix: Sequence[str] = (), seconds: float = 50) -> str:
@@ -279,8 +264,3 @@ def curl(*args: str, prefix: Sequence[str] = (), seconds: float = 50) -> str:
     )  # fmt: skip
     assert done.returncode == 0, f"curl: {done.returncode}: {done.stderr[-2000:]}"
     return done.stdout
-
-
-def dumps(value: object) -> str:
-    """JSON on one line, as the programs of tests print their results."""
-    return json.dumps(value, separators=(",", ":"))

@@ -153,6 +153,9 @@ TEST(refused_then_again)
 	CHECK_EQ(soerror(a), ECONNREFUSED);
 	CHECK_EQ(soerror(a), 0);
 	l = listener(s, 5, &at);
+	/* the end of the first attempt has not been told by connect() yet */
+	CHECK_EQ(bsd_listen(a, 1), -EINVAL);
+	CHECK_EQ(bsd_connect(a, &at, 0), -ECONNABORTED);
 	CHECK_EQ(bsd_connect(a, &at, 0), -EINPROGRESS);
 	CHECK_EQ(bsd_accept(l, 0, &b, &peer), 0);
 	CHECK_EQ(bsd_poll(a), POLLOUT);
@@ -397,11 +400,20 @@ TEST(client_gone_before_accept)
 	CHECK_EQ(bsd_recv(b, &c, 1, 0, NULL, 0), 1);
 	CHECK_EQ(bsd_recv(b, &c, 1, 0, NULL, 0), 0);
 	bsd_close(b);
-	/* gone with RST: there is nothing to accept */
+	/* gone with RST: it is accepted, and its first use tells */
 	a = tcp_socket(s);
 	CHECK_EQ(bsd_connect(a, &at, 0), -EINPROGRESS);
+	CHECK_EQ(bsd_getsockname(a, &at), 0);
 	bsd_abort(a);
-	CHECK_EQ(bsd_accept(l, 0, &b, &peer), -EAGAIN);
+	CHECK_EQ(bsd_poll(l), POLLIN);
+	CHECK_EQ(bsd_accept(l, 0, &b, &peer), 0);
+	CHECK_MEM(&peer, &at, sizeof(at));
+	CHECK_EQ(bsd_poll(b), POLLALL);
+	CHECK_EQ(bsd_recv(b, &c, 1, 0, NULL, 0), -ECONNRESET);
+	CHECK_EQ(bsd_recv(b, &c, 1, 0, NULL, 0), 0);
+	CHECK_EQ(bsd_send(b, &c, 1, 0, NULL, 0), -EPIPE);
+	CHECK_EQ(bsd_getpeername(b, &peer), -ENOTCONN);
+	bsd_close(b);
 	bsd_close(l);
 	free_stack(s);
 }

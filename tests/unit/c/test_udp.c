@@ -131,10 +131,10 @@ TEST(refuse_for_another)
 	a->so_options |= SOO_ANYIP;
 	ti->ti_if.if_flags |= IFF_ANYIP_;
 	CHECK_EQ(is_bind(a, "192.0.2.9", 53), 0);
-	udp_unreach(sotoinpcb(a)); /* to nobody yet */
+	udp_unreach(sotoinpcb(a), 3); /* to nobody yet */
 	CHECK_EQ(ti->ti_nout, 0);
 	CHECK_EQ(is_connect(a, "10.0.0.2", 777), 0);
-	udp_unreach(sotoinpcb(a));
+	udp_unreach(sotoinpcb(a), 3);
 	CHECK_EQ(ti->ti_nout, 1);
 	b = ti->ti_out[0]->op_data;
 	CHECK_EQ(be32get(b + 12), 0xc0000209);
