@@ -182,10 +182,13 @@ again:
 }
 
 static bool
-stack_busy(const struct stack *s)
+stack_busy(struct stack *s)
 {
 	const struct socket *so;
 
+	if (evq_busy(s)) {
+		return true;
+	}
 	LIST_FOREACH (so, &s->s_so->sos_all, so_all) {
 		if (so->so_refs > 0) {
 			return true;
