@@ -550,7 +550,7 @@ tcp_syncache_room(struct tcpcb *ltp)
 		if (sc->sc_ltp != ltp) {
 			continue;
 		}
-		tp = soqfull(ltp->t_so) ? NULL : sc_connection(sc, 0);
+		tp = soqfull(ltp->t_so) ? NULL : sc_connection(sc);
 		if (tp == NULL) {
 			return;
 		}
