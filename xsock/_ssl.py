@@ -7,6 +7,7 @@ isinstance(), because the sockets made are a subclass of ssl.SSLSocket.
 """
 
 from collections.abc import Callable
+from sys import is_finalizing
 from types import ModuleType
 from typing import Any
 
@@ -54,6 +55,12 @@ def _make_class(module: ModuleType) -> type:
         @classmethod
         def _create(cls, sock: Any, *args: Any, **kwargs: Any) -> Any:
             return super()._create(_Donor(sock) if _on_stack(sock) else sock, *args, **kwargs)
+
+        def _real_close(self) -> None:
+            engine = getattr(self, "_sslobj", None)
+            if isinstance(engine, Engine) and not is_finalizing():
+                engine.forget_tickets()
+            super()._real_close()
 
     SSLSocket.__module__ = "ssl"
     SSLSocket.__qualname__ = "SSLSocket"
