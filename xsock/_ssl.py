@@ -56,7 +56,7 @@ def _make_class(module: ModuleType) -> type:
         def _create(cls, sock: Any, *args: Any, **kwargs: Any) -> Any:
             return super()._create(_Donor(sock) if _on_stack(sock) else sock, *args, **kwargs)
 
-        def _real_close(self) -> None:
+        def _real_close(self) -> None:  # type: ignore[override]
             engine = getattr(self, "_sslobj", None)
             if isinstance(engine, Engine) and not is_finalizing():
                 engine.forget_tickets()
