@@ -206,3 +206,17 @@ def test_records_are_read_exactly(tls: Pair, monkeypatch: pytest.MonkeyPatch) ->
     # A header; then exactly the body: 100 bytes, the inner type, and the tag of AEAD.
     assert recorder.sizes[0] == HEADER
     assert recorder.sizes[1] == 100 + 1 + 16
+
+
+def test_unread_session_tickets_do_not_reset_the_connection(tls: Pair) -> None:
+    client, server = tls
+    client.close()  # the server's tickets have come and nobody has read them
+    assert server.recv(1) == b""
+
+
+def test_unread_data_resets_the_connection(tls: Pair) -> None:
+    client, server = tls
+    server.send(b"never read")
+    client.close()
+    with pytest.raises(ConnectionResetError):
+        server.recv(1)
