@@ -64,6 +64,7 @@ ECONNRESET: Final = 104
 EPIPE: Final = 32
 SO_ACCEPTCONN: Final = 30
 SOL_SOCKET: Final = 1
+SO_SNDBUF: Final = 7
 DETACHED_SWEEP: Final = 64  # look for dead ones when there are this many
 TAKE_TOKEN: Final = _socket.MSG_DONTWAIT
 _base: Any = _socket.socket
@@ -121,6 +122,12 @@ class Proxy:
                 _base.send(sock, FILLER, _socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
+
+    def sized(self, sock: Any, level: int, name: int, *value: Any) -> None:
+        """After setsockopt(): what the pair holds is also sent and not yet gone."""
+        # Not before connecting, when the pair must take the filler.
+        if level == SOL_SOCKET and name == SO_SNDBUF and self.is_stream and self.end < 0:
+            _base.setsockopt(sock, level, name, *value)
 
     # ---- tokens ----
 
@@ -302,13 +309,16 @@ def bequeath(sock: Any) -> None:
         return
     if sock._xs_px is None:
         expose(sock)
+    proxy = sock._xs_px
+    if proxy is None:  # another thread is closing it
+        return
     names = []
     for ask in (sock.getsockname, sock.getpeername):
         try:
             names.append(ask())
         except OSError:
             names.append(None)
-    sock._xs_px.names = tuple(names)
+    proxy.names = tuple(names)
 
 
 # By inode number of the application's end.

@@ -458,6 +458,8 @@ class socket(_stdlib.socket):
                 return self._xs_px.setsockopt(self, level, optname, *value)
             return super().setsockopt(level, optname, *value)
         _options.set(self._xs_h, level, optname, *value)
+        if self._xs_px is not None:
+            self._xs_px.sized(self, level, optname, *value)
 
     # ---- data ----
 

@@ -7,6 +7,7 @@ isinstance(), because the sockets made are a subclass of ssl.SSLSocket.
 """
 
 from collections.abc import Callable
+from sys import is_finalizing
 from types import ModuleType
 from typing import Any
 
@@ -57,8 +58,8 @@ def _make_class(module: ModuleType) -> type:
 
         def _real_close(self) -> None:  # type: ignore[override]
             engine = getattr(self, "_sslobj", None)
-            if isinstance(engine, Engine) and _on_stack(self):
-                engine.drain(self)
+            if isinstance(engine, Engine) and not is_finalizing():
+                engine.forget_tickets()
             super()._real_close()
 
     SSLSocket.__module__ = "ssl"

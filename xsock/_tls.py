@@ -11,6 +11,7 @@ record on behalf of all. ``_state`` is taken last.
 """
 
 import _ssl
+import struct
 import threading
 import weakref
 from collections.abc import Callable
@@ -26,6 +27,9 @@ RECORD_MAX: Final = 16384 + 2048  # RFC 5246 6.2.3; longer is not TLS
 CONTENT_TYPES: Final = range(20, 24)
 CHUNK: Final = 65536  # bytes encrypted before they are sent
 READ_DEFAULT: Final = 1024
+SOL_SOCKET: Final = 1
+SO_LINGER: Final = 13
+ABORT: Final = struct.pack("ii", 1, 0)
 RESETS: Final = (32, 104)  # EPIPE, ECONNRESET
 WANTS: Final = {
     _ssl.SSLWantReadError: (_ssl.SSL_ERROR_WANT_READ, "The operation did not complete (read)"),
@@ -136,24 +140,32 @@ class Engine:
         self._flush("The write operation timed out", end)
         return self._alive()
 
-    def drain(self, sock: socket) -> None:
-        """Before closing: read what only OpenSSL wants, such as session tickets.
+    def forget_tickets(self) -> None:
+        """Before closing: take the session tickets that have come after the handshake.
 
-        Closing with unread bytes resets the connection, and the peer would see a
-        failure where there is none. Data of the application is left alone.
+        A socket closed with something unread resets the connection, and a server would
+        see that as a failure although its client had read all there was for it.
+        Unread data of the program's still resets it.
         """
+        if self._object.version() != "TLSv1.3" or not self._filling.acquire(blocking=False):
+            return
         try:
-            sock.settimeout(0.0)
-            while True:
-                with self._state:
-                    try:
-                        self._object.read(1)
-                        return
-                    except _ssl.SSLWantReadError:
-                        pass
+            sock = self._alive()
+            sock.settimeout(0)
+            while not self._has_plain():
                 self._take("")
-        except (OSError, ValueError):
-            return  # nothing more there, or the connection is of no use
+            sock.setsockopt(SOL_SOCKET, SO_LINGER, ABORT)
+        except OSError:
+            return  # nothing more is there, or the end
+        finally:
+            self._filling.release()
+
+    def _has_plain(self) -> bool:
+        with self._state:
+            try:
+                return self._object.pending() > 0 or bool(self._object.read(1))
+            except _ssl.SSLWantReadError:
+                return False
 
     # ---- the loop ----
 
