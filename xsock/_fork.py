@@ -16,7 +16,7 @@ from xsock._socket import socket
 
 __all__ = ["guard"]
 
-OPEN_STATES: Final = (4, 5)  # TCPS_ESTABLISHED, TCPS_CLOSE_WAIT
+OPEN_STATES: Final = (4, 5)  # TCPS_ESTABLISHED, TCPS_CLOSE_WAIT: bsdcore/netinet/tcp_fsm.h
 SHUT_WR: Final = 1
 
 _guarded = False
@@ -80,16 +80,21 @@ def _in_child() -> None:
 _orphans: "list[_wiring.Stack]" = []
 
 
-def _say_goodbye(stack: "_wiring.Stack") -> None:
-    """End what the program left open, as a kernel would for it.
+def _has_open(stack: "_wiring.Stack") -> bool:
+    """Some connection has not been shut down.
 
-    Nothing is imported here: the interpreter takes code that runs at exit for the
-    program's, and forgets that it was ended by an interrupt.
+    Asked without bsdcore.netstat: importing it now would compile its dataclasses,
+    which makes the interpreter forget that Ctrl-C is what ended the program.
     """
     room = lib.bsd_sock_list(stack.core.cdata, ffi.NULL, 0)
-    rows = ffi.new("struct bsd_sockinfo[]", room + 1)
-    count = min(room, lib.bsd_sock_list(stack.core.cdata, rows, room))
-    if not any(rows[i].state in OPEN_STATES for i in range(count)):
+    rows = ffi.new("struct bsd_sockinfo[]", max(room, 1))
+    count = lib.bsd_sock_list(stack.core.cdata, rows, room)
+    return any(rows[i].state in OPEN_STATES for i in range(min(count, room)))
+
+
+def _say_goodbye(stack: "_wiring.Stack") -> None:
+    """End what the program left open, as a kernel would for it."""
+    if not _has_open(stack):
         return
     for sock in _sockets(stack):
         if sock._xs_h is not None:

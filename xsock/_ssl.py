@@ -55,6 +55,12 @@ def _make_class(module: ModuleType) -> type:
         def _create(cls, sock: Any, *args: Any, **kwargs: Any) -> Any:
             return super()._create(_Donor(sock) if _on_stack(sock) else sock, *args, **kwargs)
 
+        def _real_close(self) -> None:  # type: ignore[override]
+            engine = getattr(self, "_sslobj", None)
+            if isinstance(engine, Engine) and _on_stack(self):
+                engine.drain(self)
+            super()._real_close()
+
     SSLSocket.__module__ = "ssl"
     SSLSocket.__qualname__ = "SSLSocket"
     SSLSocket.__doc__ = module.SSLSocket.__doc__

@@ -136,6 +136,25 @@ class Engine:
         self._flush("The write operation timed out", end)
         return self._alive()
 
+    def drain(self, sock: socket) -> None:
+        """Before closing: read what only OpenSSL wants, such as session tickets.
+
+        Closing with unread bytes resets the connection, and the peer would see a
+        failure where there is none. Data of the application is left alone.
+        """
+        try:
+            sock.settimeout(0.0)
+            while True:
+                with self._state:
+                    try:
+                        self._object.read(1)
+                        return
+                    except _ssl.SSLWantReadError:
+                        pass
+                self._take("")
+        except (OSError, ValueError):
+            return  # nothing more there, or the connection is of no use
+
     # ---- the loop ----
 
     def _alive(self) -> socket:

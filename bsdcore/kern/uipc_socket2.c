@@ -220,9 +220,11 @@ socantsendmore(struct socket *so)
 	sowwakeup(so);
 }
 
+/* From protocols: the peer will send no more. */
 void
 socantrcvmore(struct socket *so)
 {
+	so->so_state |= SS_PEERDONE;
 	so->so_rcv.sb_state |= SBS_CANTRCVMORE;
 	sorwakeup(so);
 }
