@@ -128,8 +128,7 @@ api_send(struct socket *so, struct xfer *x, const void *control,
 	error = xfer_elsewhere(so, x);
 	if (error == 0) {
 		error = send_loop(so, x, control, controllen,
-		    to != NULL ? (const struct sockaddr *)&ss : NULL,
-		    tolen);
+		    to != NULL ? (const struct sockaddr *)&ss : NULL, tolen);
 	}
 	api_leave(so);
 	return error;
@@ -492,8 +491,8 @@ bsd_poll_many(struct bsd_pollfd *v, int n, int64_t timeout)
 		}
 	}
 	stack_enter(s);
-	answer = s->s_flags & STACK_GONE ? -EBADF :
-					   poll_held(s, v, n, w, timeout);
+	answer =
+	    s->s_flags & STACK_GONE ? -EBADF : poll_held(s, v, n, w, timeout);
 	stack_leave(s);
 	if (w != few) {
 		free(w);

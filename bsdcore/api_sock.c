@@ -202,7 +202,7 @@ bsd_close(struct socket *so)
 	    so->so_refs == 1 && (so->so_proto->pr_flags & PR_CONNREQUIRED)) {
 		close_linger(so);
 	}
-	so->so_state |= SS_CLOSING;	/* by the last hold */
+	so->so_state |= SS_CLOSING; /* by the last hold */
 	evq_forget(so);
 	api_leave(so);
 	return 0;

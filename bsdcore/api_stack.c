@@ -182,10 +182,13 @@ again:
 }
 
 static bool
-stack_busy(const struct stack *s)
+stack_busy(struct stack *s)
 {
 	const struct socket *so;
 
+	if (evq_busy(s)) {
+		return true;
+	}
 	LIST_FOREACH (so, &s->s_so->sos_all, so_all) {
 		if (so->so_refs > 0) {
 			return true;
@@ -231,19 +234,19 @@ bsd_stack_free(struct stack *s)
 	if (s->s_so->sos_drainers != NULL) {
 		waitlist_wake(s, s->s_so->sos_drainers, -1);
 	}
-	while (stack_busy(s)) {		/* threads on their way out */
+	while (stack_busy(s)) { /* threads on their way out */
 		stack_leave(s);
 		sched_yield();
 		stack_enter(s);
 	}
-	stack_leave(s);			/* the last RSTs leave */
+	stack_leave(s); /* the last RSTs leave */
 	while (atomic_load_explicit(&s->s_kicking, memory_order_acquire) != 0) {
 		sched_yield();
 	}
 	stack_enter(s);
-	s->s_holders = evq_fini(s) + 1;	/* and us */
+	s->s_holders = evq_fini(s) + 1; /* and us */
 	stack_releasesockets(s);
-	s->s_clock = NULL;		/* its argument may go with the stack */
+	s->s_clock = NULL; /* its argument may go with the stack */
 	s->s_flags |= STACK_GONE;
 	stack_fini(s);
 	stack_unhold(s);

@@ -32,6 +32,7 @@ import weakref
 from bsdcore._ffi import ffi, lib
 from xsock._errors import oserror, throw
 from xsock._options import pending_error
+from xsock._slots import owned
 
 TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
@@ -299,6 +300,7 @@ def inherit(sock: Any) -> None:
         return
     sock._xs_px = Heirloom(*proxy.names)
     sock._xs_h = None
+    owned.pop(id(sock), None)
 
 
 def bequeath(sock: Any) -> None:
@@ -436,7 +438,7 @@ def adopt(sock: Any, fd: int, wanted_family: int, wanted_kind: int) -> None:
     number = _base.detach(sock)
     _base.__init__(sock, family, kind, proto, number)
     _base.settimeout(sock, timeout)
-    sock._xs_h = proxy.handle
+    sock._xs_h = owned[id(sock)] = proxy.handle
     sock._xs_px = proxy
     relayed = (proxy.is_stream and proxy.end < 0) and not _is_listening(proxy.handle)
     sock._xs_so = None if relayed or not proxy.is_stream else proxy.handle
@@ -461,6 +463,8 @@ class Donation(int):
         donor = self.donor
         for name in _STATE:
             setattr(sock, f"_xs_{name}", getattr(donor, f"_xs_{name}"))
+        owned[id(sock)] = sock._xs_h
+        owned.pop(id(donor), None)
         if donor._xs_px is not None:
             _base.__init__(
                 sock, sock._xs_family, sock._xs_kind, sock._xs_proto, _base.detach(donor)

@@ -6,6 +6,7 @@ finaliser that runs in between finds another. Slots are never shared.
 
 from __future__ import annotations
 
+import atexit
 from collections import namedtuple
 
 from bsdcore._ffi import ffi
@@ -13,9 +14,9 @@ from xsock._addr import ADDRESS_SIZE
 
 TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
-__all__ = ["SLOT_SIZE", "Slot", "free", "new_slot"]
+__all__ = ["SLOT_SIZE", "Slot", "exiting", "free", "new_slot", "owned"]
 
 SLOT_SIZE: Final = 65536  # bytes; more than any datagram
 _new_unclear = ffi.new_allocator(should_clear_after_alloc=False)
@@ -39,3 +40,11 @@ def new_slot() -> Slot:
 
 
 free: Final[list[Slot]] = []
+
+# The handles of all open sockets, by the id() of the socket object. In a cycle of garbage
+# cffi may close a handle before the finaliser of the socket runs, which still asks it for
+# names; what is listed here is not garbage. A socket leaves the list when it is closed.
+owned: Final[dict[int, Any]] = {}
+# Not empty once the interpreter is going down: then even this list is garbage.
+exiting: Final[list[bool]] = []
+atexit.register(exiting.append, True)

@@ -31,7 +31,7 @@ from time import monotonic_ns as clock
 from bsdcore._ffi import ffi, lib
 from xsock import _message, _options, _proxy
 from xsock._errors import EAGAIN, EINPROGRESS, EINTR, oserror, retry, throw
-from xsock._slots import SLOT_SIZE, free, new_slot
+from xsock._slots import SLOT_SIZE, exiting, free, new_slot, owned
 
 TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class socket(_stdlib.socket):
         if result < 0:
             _give(slot)
             throw(result)
-        self._xs_h = self._xs_so = _gc(slot.out[0], _close)
+        self._xs_h = self._xs_so = owned[id(self)] = _gc(slot.out[0], _close)
         _give(slot)
         self._xs_host = host
         self._xs_family = family
@@ -173,12 +173,14 @@ class socket(_stdlib.socket):
         self._io_refs = 0
         self._closed = False
 
-    def __del__(self, _warn: Any = warn) -> None:
+    def __del__(self, _warn: Any = warn, _exiting: list[bool] = exiting) -> None:
         try:
             if self._xs_h is None:
                 super().__del__()
                 return
         except AttributeError:
+            return
+        if _exiting:
             return
         _warn(f"unclosed {self!r}", ResourceWarning, 2, self)
         self._real_close()
@@ -252,12 +254,15 @@ class socket(_stdlib.socket):
 
     # ---- its life ----
 
-    def _real_close(self, _ss: Any = _base, _none: None = None) -> None:
+    def _real_close(
+        self, _ss: Any = _base, _none: None = None, _owned: dict[int, Any] = owned
+    ) -> None:
         # Runs during interpreter shutdown too, hence the names bound above.
         host_port = self._xs_port
         if host_port is not _none:
             self._xs_port = _none
             self._xs_host.release(host_port)
+        _owned.pop(id(self), _none)
         if self._xs_h is not _none and self._xs_px is _none:
             self._xs_h = self._xs_so = _none
             return
@@ -274,6 +279,7 @@ class socket(_stdlib.socket):
         if proxy is not None:
             proxy.keep()
         fd = super().detach()
+        owned.pop(id(self), None)
         self._xs_h = self._xs_so = self._xs_px = None
         return fd
 
@@ -334,7 +340,7 @@ class socket(_stdlib.socket):
             if h is None:
                 throw(-9)
         sock = _base.__new__(socket)
-        sock._xs_h = sock._xs_so = _gc(slot.out[0], _close)
+        sock._xs_h = sock._xs_so = owned[id(sock)] = _gc(slot.out[0], _close)
         key = slot.addr_bytes[:]
         _give(slot)
         host = sock._xs_host = self._xs_host

@@ -116,6 +116,21 @@ evq_forget(struct socket *so)
 	}
 }
 
+bool
+evq_busy(struct stack *s)
+{
+	struct evq *q;
+	bool busy = false;
+
+	LIST_FOREACH (q, &s->s_so->sos_evqs, q_link) {
+		if (q->q_waiters != NULL) {
+			waitlist_wake(s, q->q_waiters, -1);
+			busy = true;
+		}
+	}
+	return busy;
+}
+
 /* The descriptor stays readable, so that who polls it comes and is told. */
 uint32_t
 evq_fini(struct stack *s)
@@ -131,9 +146,6 @@ evq_fini(struct stack *s)
 		LIST_REMOVE(q, q_link);
 		q->q_signalled = write(q->q_fd, &one, sizeof(one)) ==
 		    (ssize_t)sizeof(one);
-		if (q->q_waiters != NULL) {
-			waitlist_wake(s, q->q_waiters, -1);
-		}
 		n++;
 	}
 	return n;
@@ -288,7 +300,7 @@ bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout)
 		return -EINVAL;
 	}
 	stack_enter(s);
-	if (s->s_flags & STACK_GONE) {
+	if (s->s_flags & STACK_DRAINING) {
 		stack_leave(s);
 		return -EBADF;
 	}
@@ -297,9 +309,8 @@ bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout)
 		error = waitlist_sleep(s, &q->q_waiters, &q->q_spin, deadline);
 		if (s->s_flags & STACK_DEAD) {
 			error = ECONNABORTED;
-		} else if (s->s_flags & STACK_GONE) {
+		} else if (s->s_flags & STACK_DRAINING) {
 			error = EBADF;
-			break;
 		}
 	}
 	stack_leave(s);

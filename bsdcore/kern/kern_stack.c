@@ -67,12 +67,9 @@ stack_leave(struct stack *s)
 void
 stack_unhold(struct stack *s)
 {
-	struct waiter *list = s->s_wakeup;
 	bool last = --s->s_holders == 0;
 
-	s->s_wakeup = NULL;
 	pthread_mutex_unlock(&s->s_lock);
-	waiters_release(s, list);
 	if (last) {
 		pthread_mutex_destroy(&s->s_lock);
 		free(s);

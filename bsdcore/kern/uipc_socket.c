@@ -244,6 +244,10 @@ soaccept(struct socket *head, struct socket **out)
 	if (so->so_pcb != NULL && so->so_proto->pr_usrreqs->pru_accept != NULL) {
 		error = PRU0(so, accept);
 	}
+	if (head->so_pcb != NULL &&
+	    head->so_proto->pr_usrreqs->pru_room != NULL) {
+		(void)PRU0(head, room);
+	}
 	if (error != 0) {
 		soabort(so);
 		return error;
@@ -266,7 +270,8 @@ soreuse(struct socket *so)
 	}
 	if (error == 0) {
 		sbflush(&so->so_rcv);
-		so->so_state &= ~(uint32_t)(SS_ISDISCONNECTED | SS_SHUTDOWN);
+		so->so_state &=
+		    ~(uint32_t)(SS_ISDISCONNECTED | SS_SHUTDOWN | SS_PEERDONE);
 		so->so_rcv.sb_state = so->so_snd.sb_state = 0;
 		so->so_oobmark = 0;
 		so->so_hasoob = false;
@@ -300,7 +305,7 @@ so_connect_again(struct socket *so)
 		return ECONNABORTED;
 	}
 	return so->so_state &
-		    (SS_ISCONNECTED | SS_ISDISCONNECTING | SS_ISDISCONNECTED) ?
+		(SS_ISCONNECTED | SS_ISDISCONNECTING | SS_ISDISCONNECTED) ?
 	    EISCONN :
 	    -1;
 }
@@ -400,7 +405,8 @@ soshutdown(struct socket *so, int how)
 		so->so_state &= ~(uint32_t)SS_CONNPENDING;
 	}
 	if (how != SHUT_WR) {
-		socantrcvmore(so);
+		so->so_rcv.sb_state |= SBS_CANTRCVMORE;
+		sorwakeup(so);
 		if (so->so_pcb != NULL && so->so_family == AF_LOCAL) {
 			(void)PRU(so, rcvd, -1);
 		}

@@ -220,9 +220,11 @@ socantsendmore(struct socket *so)
 	sowwakeup(so);
 }
 
+/* From protocols: the peer will send no more. */
 void
 socantrcvmore(struct socket *so)
 {
+	so->so_state |= SS_PEERDONE;
 	so->so_rcv.sb_state |= SBS_CANTRCVMORE;
 	sorwakeup(so);
 }
@@ -271,11 +273,10 @@ sonewconn(struct socket *head, uint32_t state)
 	struct so_state *sos = head->so_stack->s_so;
 	struct socket *so;
 
-	if (soqfull(head) && !(state & SS_ADMITTED)) {
+	if (soqfull(head)) {
 		sos->sos_listen_overflow++;
 		return NULL;
 	}
-	state &= ~(uint32_t)SS_ADMITTED;
 	so = soalloc(head->so_stack, head->so_proto, head->so_family);
 	if (so == NULL) {
 		return NULL;

@@ -82,7 +82,10 @@ soreceive_oob(struct socket *so, struct uio *uio, int *flags, size_t *done)
 static int
 soreceive_empty(struct socket *so)
 {
-	if (so->so_error != 0) {
+	/* As Linux: an end in order stays the end whatever happens later. */
+	bool over = (so->so_state & SS_PEERDONE) && so->so_family != AF_LOCAL;
+
+	if (so->so_error != 0 && !over) {
 		int error = so->so_error;
 
 		so->so_error = 0;
@@ -204,7 +207,10 @@ soreceive_stream(struct socket *so, struct uio *uio, int *flags, size_t *done)
 		if (!first && (sb->sb_state & SBS_RCVATMARK)) {
 			break; /* a read never crosses the mark */
 		}
-		sb->sb_state &= (uint16_t)~SBS_RCVATMARK;
+		if (sb->sb_state & SBS_RCVATMARK) {
+			sb->sb_state &= (uint16_t)~SBS_RCVATMARK;
+			so->so_hasoob = false; /* passed over unread */
+		}
 		first = false;
 		n = u32min(n, (uint32_t)so->so_stack->s_so->sos_chunk);
 		if (soreceive_take(so, n, uio, *flags) == 0) {

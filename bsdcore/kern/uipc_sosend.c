@@ -223,8 +223,9 @@ sosend_atomic(struct socket *so, struct uio *uio, const struct sockaddr *to,
 	int pruflags = (flags & MSG_MORE) ? PRUS_MORETOCOME : 0;
 	size_t len = uio->uio_resid;
 	struct mbuf *m;
+	bool oob = (flags & MSG_OOB) && so->so_family != AF_INET6; /* ignored */
 	int error = len > limit ? EMSGSIZE :
-	    (flags & MSG_OOB)	? EOPNOTSUPP :
+	    oob			? EOPNOTSUPP :
 				  sosend_check(so, to != NULL);
 
 	/* Only PF_LOCAL ever counts anything in a datagram socket's so_snd. */

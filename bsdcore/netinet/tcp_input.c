@@ -220,7 +220,8 @@ tcp_deliver(struct tcpcb *tp, struct mbuf *m, uint32_t len)
 		}
 	}
 	tp->rcv_nxt += len;
-	if (so->so_rcv.sb_state & SBS_CANTRCVMORE) {
+	/* shutdown(SHUT_RD) does not keep data out, as on Linux. */
+	if ((so->so_state & SS_NOFDREF) && so->so_head == NULL) {
 		m_freem(m);
 	} else {
 		sbappendstream(&so->so_rcv, m);
@@ -537,8 +538,10 @@ tcp_rstcheck(struct tcpcb *tp, struct tcpseg *sg)
 		tp->t_so->so_error = ECONNREFUSED;
 		break;
 	case TCPS_CLOSE_WAIT:
-		/* As Linux: the reader has had its end of stream, the writer
+		/* As Linux: the reader keeps its end of stream, the writer
 		 * gets EPIPE because nothing can be sent any more. */
+		tp->t_so->so_error = EPIPE;
+		break;
 	case TCPS_CLOSING:
 	case TCPS_LAST_ACK:
 		break;
@@ -566,13 +569,21 @@ tcp_syncheck(struct tcpcb *tp, struct tcpseg *sg)
 	return TCP_DROPAFTERACK;
 }
 
-/* Data for a socket nobody will read again: say so (SHLD-3). */
+/* Data for a socket nobody will read again: say so (SHLD-3). That is one that
+ * was closed, or shut down in both directions. */
 static enum tcp_verdict
 tcp_orphancheck(struct tcpcb *tp, struct tcpseg *sg)
 {
+	struct socket *so = tp->t_so;
+	bool shut = (so->so_rcv.sb_state & SBS_CANTRCVMORE) &&
+	    !(so->so_state & SS_PEERDONE);
+
 	if (sg->sg_len == 0 || !TCPS_HAVECLOSED(tp->t_state) ||
-	    (tp->t_so->so_state & SS_NOFDREF) == 0) {
+	    !(shut || (so->so_state & SS_NOFDREF))) {
 		return TCP_NEXT;
+	}
+	if (!(so->so_state & SS_NOFDREF)) {
+		so->so_error = ECONNRESET;
 	}
 	TCPDROP(tp->t_tcp, afterclose);
 	tcp_close(tp);

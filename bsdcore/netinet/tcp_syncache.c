@@ -14,6 +14,9 @@
  *	iss	time (5) | index into cookie_mss (3) | keyed hash (24)
  *	tsval	...              | SACK (1) | window scale, 15: none (4)
  *
+ * An acknowledgment that finds the listener's queue full waits in its entry
+ * until the application accepts (tcp_syncache_room).
+ *
  * A listener with SOO_HOLDSYN has neither: a SYN makes a socket at once, and
  * the SYN,ACK waits for pru_accept().
  */
@@ -40,8 +43,10 @@ struct synent {
 	uint8_t sc_wscale; /* the peer's, TOF_WSCALE */
 	uint8_t sc_flags;  /* TOF_*: what both want */
 	uint8_t sc_rexmts, sc_unreach;
-	bool sc_deferred; /* ACK came, data have not */
-	uint64_t sc_time; /* of the first SYN,ACK */
+	bool sc_deferred;      /* ACK came, data have not */
+	struct tcpseg *sc_ack; /* came, but the queue of the listener was full */
+	TAILQ_ENTRY(synent) sc_waiting; /* if it did */
+	uint64_t sc_time;		/* of the first SYN,ACK */
 	uint64_t sc_due;
 };
 
@@ -49,6 +54,7 @@ struct syncache {
 	struct tcp_state *sy_tcp;
 	LIST_HEAD(synent_list, synent) sy_hash[SC_HASH];
 	TAILQ_HEAD(synent_queue, synent) sy_queue[SC_LEVELS];
+	struct synent_queue sy_waiting; /* for room in their listeners' queues */
 	uint32_t sy_count;
 	uint64_t sy_cookietime; /* last cookie sent, 0 never */
 	struct callout sy_callout;
@@ -110,6 +116,10 @@ sc_free(struct syncache *sy, struct synent *sc)
 {
 	LIST_REMOVE(sc, sc_hash);
 	TAILQ_REMOVE(&sy->sy_queue[sc->sc_rexmts], sc, sc_queue);
+	if (sc->sc_ack != NULL) {
+		TAILQ_REMOVE(&sy->sy_waiting, sc, sc_waiting);
+		free(sc->sc_ack);
+	}
 	sy->sy_count--;
 	free(sc);
 }
@@ -327,7 +337,7 @@ sc_inherit(struct inpcb *inp, const struct inpcb *linp, uint32_t scope)
 /* A socket and a control block for sc, in SYN_RECEIVED, nothing sent as far
  * as it knows. NULL: no room, or no memory. */
 static struct tcpcb *
-sc_connection(const struct synent *sc, uint32_t state)
+sc_connection(const struct synent *sc)
 {
 	struct tcpcb *ltp = sc->sc_ltp, *tp;
 	struct tcp_state *tcp = ltp->t_tcp;
@@ -335,7 +345,7 @@ sc_connection(const struct synent *sc, uint32_t state)
 		.to_mss = sc->sc_mss,
 		.to_wscale = sc->sc_wscale,
 		.to_tsval = sc->sc_tsrecent };
-	struct socket *so = sonewconn(ltp->t_so, state);
+	struct socket *so = sonewconn(ltp->t_so, 0);
 	struct inpcb *inp;
 
 	if (so == NULL) {
@@ -369,7 +379,7 @@ static void
 sc_hold(struct tcpcb *ltp, const struct synent *sc)
 {
 	struct tcp_state *tcp = ltp->t_tcp;
-	struct tcpcb *tp = sc_connection(sc, 0);
+	struct tcpcb *tp = sc_connection(sc);
 
 	if (tp == NULL) {
 		TCPDROP(tcp, listenoverflow);
@@ -508,6 +518,53 @@ sc_acceptable(struct tcp_state *tcp, struct synent *sc, const struct tcpseg *sg,
 	return true;
 }
 
+/* The handshake is done, but the listener's queue is full. The peer believes
+ * itself connected and repeats what it sends ever more rarely, many peers in
+ * step: remember the acknowledgment, and go on when there is room. */
+static void
+sc_wait(struct syncache *sy, struct synent *sc, const struct tcpseg *sg)
+{
+	if (sc->sc_ack != NULL || (sc->sc_ack = malloc(sizeof(*sg))) == NULL) {
+		return;
+	}
+	*sc->sc_ack = *sg;
+	sc->sc_ack->sg_m = NULL;
+	sc->sc_ack->sg_ifp = NULL;
+	sc->sc_ack->sg_seq = sc->sc_irs + 1;
+	sc->sc_ack->sg_len = sc->sc_ack->sg_segsz = sc->sc_ack->sg_urp = 0;
+	sc->sc_ack->sg_flags = TH_ACK;
+	sc->sc_ack->sg_opt.to_tsecr = 0; /* the wait is not the network's */
+	TAILQ_INSERT_TAIL(&sy->sy_waiting, sc, sc_waiting);
+}
+
+void
+tcp_syncache_room(struct tcpcb *ltp)
+{
+	struct syncache *sy = ltp->t_tcp->tcs_syncache;
+	struct synent *sc, *next;
+	struct tcpseg sg;
+	struct tcpcb *tp;
+
+	for (sc = TAILQ_FIRST(&sy->sy_waiting); sc != NULL; sc = next) {
+		next = TAILQ_NEXT(sc, sc_waiting);
+		if (sc->sc_ltp != ltp) {
+			continue;
+		}
+		tp = soqfull(ltp->t_so) ? NULL : sc_connection(sc);
+		if (tp == NULL) {
+			return;
+		}
+		tp->snd_nxt = tp->snd_max = tp->iss + 1;
+		if (sc->sc_rexmts > 1) {
+			tp->t_flags |= TF_SYNCWND;
+		}
+		sg = *sc->sc_ack;
+		sc_free(sy, sc);
+		TCPSTAT_INC(ltp->t_tcp, sc_completed);
+		tcp_input_conn(tp, &sg);
+	}
+}
+
 struct tcpcb *
 tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg, bool *reset)
 {
@@ -527,11 +584,12 @@ tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg, bool *reset)
 		return NULL;
 	}
 	*reset = false;
-	/* The backlog was asked when the SYN came, unless there is only a
-	 * cookie to show for it. */
-	tp = sc_connection(sc, cookie ? 0 : SS_ADMITTED);
+	tp = sc_connection(sc);
 	if (tp == NULL) {
 		TCPDROP(tcp, listenoverflow); /* it will be sent again */
+		if (!cookie) {
+			sc_wait(tcp->tcs_syncache, sc, sg);
+		}
 		return NULL;
 	}
 	tp->snd_nxt = tp->snd_max = tp->iss + 1;
@@ -626,6 +684,7 @@ tcp_syncache_init(struct tcp_state *tcp)
 	for (uint32_t i = 0; i < SC_LEVELS; i++) {
 		TAILQ_INIT(&sy->sy_queue[i]);
 	}
+	TAILQ_INIT(&sy->sy_waiting);
 	callout_init(&sy->sy_callout, sc_timer, sy);
 	tcp->tcs_syncache = sy;
 	return 0;

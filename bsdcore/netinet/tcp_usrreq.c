@@ -147,6 +147,13 @@ tcp_usr_accept(struct socket *so)
 	return 0;
 }
 
+static int
+tcp_usr_room(struct socket *so)
+{
+	tcp_syncache_room(sototcpcb(so));
+	return 0;
+}
+
 /* ---- close ---- */
 
 bool
@@ -342,6 +349,7 @@ const struct pr_usrreqs tcp_usrreqs = {
 	.pru_bind = tcp_usr_bind,
 	.pru_listen = tcp_usr_listen,
 	.pru_accept = tcp_usr_accept,
+	.pru_room = tcp_usr_room,
 	.pru_connect = tcp_usr_connect,
 	.pru_disconnect = tcp_usr_disconnect,
 	.pru_shutdown = tcp_usr_shutdown,

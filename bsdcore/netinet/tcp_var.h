@@ -425,6 +425,8 @@ struct tcpcb *tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg,
 void tcp_syncache_rst(struct tcp_state *tcp, const struct tcpseg *sg);
 /* The listener goes away. */
 void tcp_syncache_forget(struct tcpcb *ltp);
+/* The listener's queue has room again: complete what waited for it. */
+void tcp_syncache_room(struct tcpcb *ltp);
 void tcp_syncache_unreach(struct tcp_state *tcp, const struct ctlparam *cp);
 uint32_t tcp_syncache_count(const struct tcp_state *tcp);
 

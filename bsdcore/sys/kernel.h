@@ -50,6 +50,8 @@ void evq_notify(struct socket *so, int events);
 void evq_forget(struct socket *so);
 /* Queues outlive the stack, empty; answers how many there are. */
 uint32_t evq_fini(struct stack *s);
+/* Does somebody wait in one? They are told to go (STACK_DRAINING). */
+bool evq_busy(struct stack *s);
 
 /*
  * Relays (uipc_relay.c): work that a socket's change calls for but that must

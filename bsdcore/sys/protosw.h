@@ -61,6 +61,7 @@ struct pr_usrreqs {
 	int	(*pru_bind)(struct socket *, const struct sockaddr *, socklen_t);
 	int	(*pru_listen)(struct socket *, int backlog);
 	int	(*pru_accept)(struct socket *);	/* send the SYN,ACK held back */
+	int	(*pru_room)(struct socket *);	/* of a listener: in its queue */
 	int	(*pru_connect)(struct socket *, const struct sockaddr *,
 		    socklen_t);
 	int	(*pru_connect2)(struct socket *, struct socket *);

@@ -72,6 +72,7 @@ test_refused(struct stack *s)
 	CHECK(bsd_poll(so) & POLLHUP);
 	/* As on Linux, the socket may try again. */
 	ls = tn_listen(s, 81, 5);
+	CHECK_EQ(bsd_connect(so, &to, 0), -ECONNABORTED);
 	CHECK_EQ(bsd_connect(so, &to, 0), -EINPROGRESS);
 	lo_settle(s);
 	CHECK_EQ(state(so), TCPS_ESTABLISHED);

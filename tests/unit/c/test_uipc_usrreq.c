@@ -298,7 +298,6 @@ TEST(event_queue)
 struct side {
 	struct socket *so;
 	size_t total;
-	int flags;
 	long answer;
 	int64_t timeout;
 };
@@ -419,6 +418,8 @@ TEST(threads_bulk)
 	free_stack(s);
 }
 
+static volatile sig_atomic_t signalled;
+
 static void *
 receive_one(void *arg)
 {
@@ -427,7 +428,7 @@ receive_one(void *arg)
 
 	do {
 		me->answer = bsd_recv(me->so, &c, 1, 0, NULL, me->timeout);
-	} while (me->answer == -EINTR && me->flags == 0);
+	} while (me->answer == -EINTR && !signalled);
 	return NULL;
 }
 
@@ -495,17 +496,19 @@ static void
 on_signal(int sig)
 {
 	(void)sig;
+	signalled = 1;
 }
 
 TEST(signal_ends_a_wait)
 {
 	struct stack *s = new_stack(0);
-	struct side b = { .timeout = -1, .flags = 1 };
+	struct side b = { .timeout = -1 };
 	struct sigaction sa = { .sa_handler = on_signal,
 		.sa_flags = SA_RESTART };
 	struct socket *a;
 	pthread_t t;
 
+	signalled = 0;
 	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
 	CHECK_EQ(bsd_socketpair(s, AF_UNIX, SOCK_STREAM, &a, &b.so), 0);
 	CHECK_EQ(pthread_create(&t, NULL, receive_one, &b), 0);
@@ -513,6 +516,7 @@ TEST(signal_ends_a_wait)
 	pthread_kill(t, SIGUSR1);
 	pthread_join(t, NULL);
 	CHECK_EQ(b.answer, -EINTR);
+	signalled = 0;
 	bsd_close(a);
 	bsd_close(b.so);
 	free_stack(s);

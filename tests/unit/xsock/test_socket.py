@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket as std
@@ -285,3 +286,28 @@ def test_every_name_of_the_standard_module_is_here() -> None:
     missing = [n for n in dir(std) if n[:2] != "__" and not hasattr(xsock.socket, n)]
     assert missing == []
     assert xsock.socket.SocketType is std.SocketType
+
+
+@pytest.mark.parametrize("exposed", [False, True])
+def test_a_socket_in_a_cycle_is_asked_for_its_name_before_it_is_closed(
+    stack: Stack, exposed: bool
+) -> None:
+    class Holder:
+        pass
+
+    def lose() -> None:
+        holders = []
+        for _ in range(20):
+            holder: Any = Holder()
+            holder.sock = stack.socket()
+            holder.sock.bind(("127.0.0.1", 0))
+            holder.sock.listen()
+            if exposed:
+                holder.sock.fileno()
+            holder.cycle = holders
+            holders.append(holder)
+
+    with pytest.warns(ResourceWarning, match=r"laddr=\('127.0.0.1', ") as caught:  # noqa: PT031
+        lose()
+        gc.collect()
+    assert len(caught) == 20

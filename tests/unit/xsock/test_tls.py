@@ -131,6 +131,14 @@ def test_timeouts_are_worded_as_the_standards(tls: Pair) -> None:
         client.recv(1)
 
 
+def test_session_tickets_do_not_reset_the_connection(tls: Pair) -> None:
+    client, server = tls
+    # The server's tickets wait in the client's socket, which never reads.
+    assert select.select([client], [], [], 10)[0] == [client]
+    client.close()
+    assert server.recv(1) == b""
+
+
 def test_a_ragged_end(tls: Pair) -> None:
     client, server = tls
     client.suppress_ragged_eofs = False
