@@ -155,7 +155,7 @@ class Engine:
             while not self._has_plain():
                 self._take("")
             sock.setsockopt(SOL_SOCKET, SO_LINGER, ABORT)
-        except OSError:
+        except (OSError, ValueError):
             return  # nothing more is there, or the end
         finally:
             self._filling.release()
