@@ -309,13 +309,16 @@ def bequeath(sock: Any) -> None:
         return
     if sock._xs_px is None:
         expose(sock)
+    proxy = sock._xs_px
+    if proxy is None:  # another thread is closing it
+        return
     names = []
     for ask in (sock.getsockname, sock.getpeername):
         try:
             names.append(ask())
         except OSError:
             names.append(None)
-    sock._xs_px.names = tuple(names)
+    proxy.names = tuple(names)
 
 
 # By inode number of the application's end.

@@ -43,8 +43,10 @@ tcp_recovery_enter(struct tcpcb *tp)
 	if (tcp_sack_on(tp) && tp->t_nholes != 0) {
 		TCPSTAT_INC(tp->t_tcp, sack_recovery);
 		TAILQ_FIRST(&tp->t_holes)->sh_lost = true;
-		tp->snd_cwnd = tp->snd_ssthresh;
+		tp->t_prrdelivered = tp->t_prrout = 0;
+		tp->t_prrflight = tp->snd_max - tp->snd_una;
 		tcp_sack_setpipe(tp);
+		tp->snd_cwnd = tp->t_pipe + tp->t_maxseg;
 		return;
 	}
 	TCPSTAT_INC(tp->t_tcp, newreno_recovery);
@@ -95,6 +97,29 @@ tcp_undo(struct tcpcb *tp)
 	tcp_sack_free(tp);
 	tp->snd_nxt = tp->snd_max;
 	tp->t_cc->cc_reset(tp);
+}
+
+/* Proportional rate reduction (RFC 6937): while we recover, what is delivered
+ * says how much may be sent, so that the window comes down to ssthresh without
+ * a pause and many losses are not repaired in one burst. */
+static void
+tcp_prr(struct tcpcb *tp, uint32_t delivered)
+{
+	uint32_t room, limit, want;
+
+	tp->t_prrdelivered += delivered;
+	if (tp->t_pipe > tp->snd_ssthresh) {
+		want = (uint32_t)((uint64_t)tp->t_prrdelivered *
+		    tp->snd_ssthresh / u32max(tp->t_prrflight, 1));
+		room = want > tp->t_prrout ? want - tp->t_prrout : 0;
+	} else {
+		limit = tp->t_prrdelivered > tp->t_prrout ?
+		    tp->t_prrdelivered - tp->t_prrout :
+		    0;
+		limit = u32max(limit, delivered) + tp->t_maxseg;
+		room = u32min(tp->snd_ssthresh - tp->t_pipe, limit);
+	}
+	tp->snd_cwnd = u32max(tp->t_pipe + room, tp->t_maxseg);
 }
 
 static void
@@ -362,7 +387,7 @@ enum tcp_verdict
 tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg)
 {
 	enum tcp_verdict v;
-	uint32_t sacked = 0;
+	uint32_t sacked = 0, una, had;
 
 	if ((sg->sg_flags & TH_ACK) == 0) {
 		TCPDROP(tp->t_tcp, noack);
@@ -383,6 +408,8 @@ tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg)
 	if (SEQ_LT(sg->sg_ack, tp->snd_una)) {
 		return TCP_NEXT; /* old; its data may be new */
 	}
+	una = tp->snd_una;
+	had = tp->t_nholes != 0 ? tp->t_sackedbytes : 0;
 	if (tcp_sack_on(tp) &&
 	    (tp->t_nholes != 0 || (sg->sg_opt.to_flags & TOF_SACK))) {
 		sacked = tcp_sack_update(tp, &sg->sg_opt, sg->sg_ack);
@@ -394,6 +421,9 @@ tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg)
 		if (v != TCP_NEXT) {
 			return v;
 		}
+	}
+	if ((tp->t_flags & TF_FASTRECOVERY) && tp->t_nholes != 0) {
+		tcp_prr(tp, tp->snd_una - una + tp->t_sackedbytes - had);
 	}
 	if (!tcp_in_recovery(tp) && tcp_sack_lost(tp)) {
 		tcp_recovery_enter(tp); /* seen in an ACK of new data */

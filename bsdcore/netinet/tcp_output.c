@@ -648,6 +648,7 @@ tcp_sent(struct tcpcb *tp, const struct tcpsend *se, bool rexmt)
 		tp->snd_nxt = end;
 		tp->t_pipe += end - se->se_seq;
 	}
+	tp->t_prrout += se->se_len;
 	tp->t_sndtime = now;
 	if (SEQ_LEQ(tp->snd_max, tp->snd_una)) {
 		tp->t_stalltime = now;

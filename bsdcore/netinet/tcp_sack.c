@@ -203,11 +203,9 @@ tcp_sack_update(struct tcpcb *tp, const struct tcpopt *to, uint32_t ack)
 
 		/* Each bound against each: a block may be longer than half
 		 * of all numbers, and then two comparisons prove nothing. */
-		if (SEQ_LT(b->sb_start, b->sb_end) &&
-		    SEQ_GT(b->sb_start, ack) &&
+		if (SEQ_LT(b->sb_start, b->sb_end) && SEQ_GT(b->sb_start, ack) &&
 		    SEQ_LT(b->sb_start, tp->snd_max) &&
-		    SEQ_GT(b->sb_end, ack) &&
-		    SEQ_LEQ(b->sb_end, tp->snd_max)) {
+		    SEQ_GT(b->sb_end, ack) && SEQ_LEQ(b->sb_end, tp->snd_max)) {
 			v[cnt++] = *b;
 		}
 	}

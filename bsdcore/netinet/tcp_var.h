@@ -196,6 +196,7 @@ struct tcpcb {
 	uint32_t snd_fack; /* above the highest byte SACKed */
 	uint32_t t_pipe;   /* bytes in the network (RFC 6675) */
 	uint32_t t_sackedbytes;
+	uint32_t t_prrdelivered, t_prrout, t_prrflight; /* RFC 6937 */
 	uint8_t t_reowndmult; /* RACK.reo_wnd_mult - 1 */
 	uint8_t t_reopersist; /* recoveries it is kept for */
 	uint32_t t_reodsack;  /* one DSACK a round trip counts */

@@ -141,7 +141,9 @@ class Receiver:
             same = self._same(piece, done)
             done += same
             if piece[done : done + 1] != PERIOD[:1] or (not same and self._at == 0):
-                raise ValueError(f"wrong data at offset {self.size + done}: {piece[done : done + 16]!r}")
+                raise ValueError(
+                    f"wrong data at offset {self.size + done}: {piece[done : done + 16]!r}"
+                )
             self._at = 0
             self.seams += 1
         self._at = (self._at + got - done) % len(PERIOD)

@@ -14,9 +14,26 @@ from tests.helpers.servers import Blob, Certificate, Web, blob, nginx, redis
 from tests.interop.launch import GATEWAY, Place
 
 MB = 1_000_000
-# What a user without root has: another uid, no capability. Files stay readable, as
-# those of this uid are; the network namespace stays the host's.
-ORDINARY = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
+# Ways for root to start a program that has no privileges but can still read its files,
+# in the host's network namespace: as another uid, or at least without capabilities.
+LOWERED = (
+    ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--"),
+    ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"),
+)
+
+
+@pytest.fixture(scope="session")
+def lowered() -> tuple[str, ...]:
+    """What goes before a command so that it runs as an ordinary user's; nothing for those."""
+    if os.geteuid() != 0:
+        return ()
+    why = ""
+    for prefix in LOWERED:
+        probe = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
+        if probe.returncode == 0:
+            return prefix
+        why = probe.stderr.strip()
+    pytest.skip(f"root cannot lower its privileges here: {why}")
 
 
 @pytest.fixture(scope="session")
@@ -66,14 +83,9 @@ def usernet() -> Place:
 
 
 @pytest.fixture
-def ordinary() -> Place:
+def ordinary(lowered: tuple[str, ...]) -> Place:
     """The embedded default, for an ordinary user whoever runs the tests."""
-    if os.geteuid() != 0:
-        return Place(nic="usernet", own="10.0.2.15", peer=GATEWAY)
-    probe = subprocess.run([*ORDINARY, "true"], capture_output=True, text=True, check=False)
-    if probe.returncode != 0:
-        pytest.skip(f"root cannot drop its privileges here: {probe.stderr.strip()}")
-    return Place(nic="usernet", own="10.0.2.15", peer=GATEWAY, prefix=ORDINARY)
+    return Place(nic="usernet", own="10.0.2.15", peer=GATEWAY, prefix=lowered)
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,10 @@ class Place:
         return Program(*command, env=clean_environment(**self.env))
 
 
+# The stack's loopback alone.
+LO: Final = Place("lo", "127.0.0.1", "127.0.0.1")
+
+
 def python(program: Sequence[str]) -> list[str]:
     """*program* with this interpreter before it, unless it names another command."""
     first, *rest = program

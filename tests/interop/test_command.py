@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import servers
-from tests.interop.conftest import ORDINARY
 from tests.interop.launch import GATEWAY, finish, python
 
 SOCKET = ("-c", "import socket; socket.socket(); print('made')")
@@ -72,20 +71,19 @@ def test_malformed_file(tmp_path: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("kind", ["af_packet", "tap"])
-def test_absent_interface(kind: str) -> None:
+def test_absent_interface(kind: str, lowered: tuple[str, ...]) -> None:
     options = ["--nic", f"{kind}:absent0", "--addr", "10.97.0.2/24"]
     prefix: tuple[str, ...] = ()
     if kind == "tap":  # opening one that is absent makes it; that needs the privilege
-        prefix = ORDINARY
+        prefix = lowered
     result = xsock("run", *options, "--", sys.executable, *SOCKET, prefix=prefix)
     assert "absent0" in complaint(result, FAILURE)
 
 
-@pytest.mark.root
 @pytest.mark.parametrize("nic", ["af_packet:lo", "tap:tap9"])
-def test_missing_privilege(nic: str) -> None:
+def test_missing_privilege(nic: str, lowered: tuple[str, ...]) -> None:
     options = ["--nic", nic, "--addr", "10.97.0.2/24"]
-    result = xsock("run", *options, "--", sys.executable, *SOCKET, prefix=ORDINARY)
+    result = xsock("run", *options, "--", sys.executable, *SOCKET, prefix=lowered)
     line = complaint(result, FAILURE)
     assert nic.partition(":")[2] in line
     assert "CAP_NET" in line

@@ -14,12 +14,11 @@ import pytest
 
 from tests.helpers import servers
 from tests.helpers.servers import Program
-from tests.interop.launch import APPS, Place
+from tests.interop.launch import APPS, LO, Place
 
 CALLS = ["recv", "send", "accept", "connect", "recvfrom", "timeout", "poll", "loop"]
 # At once for a person; the rest is a busy machine's scheduling.
 AT_ONCE = 0.5
-LO = Place("lo", "127.0.0.1", "127.0.0.1")
 
 
 def python_child(pid: int) -> int:
@@ -88,6 +87,20 @@ def test_forked_child_without_a_descriptor_is_told(usernet: Place, echo_port: in
     first, *rest = usernet.run("forking.py", usernet.peer, str(echo_port), "plain").splitlines()
     assert first.startswith("child: ")
     assert rest == ["child: connected", "parent: echoed"]
+
+
+def test_forking_server() -> None:
+    """A child for every connection, while other threads talk."""
+    assert LO.run("forking_server.py").split() == ["20"]
+
+
+def test_connections_are_given_to_other_processes() -> None:
+    assert LO.run("giving.py").splitlines() == [
+        "cat 100000 0",
+        "fork from the worker",
+        "spawn from the worker",
+        "forkserver from the worker",
+    ]
 
 
 def test_exit_drains_what_is_queued(ordinary: Place) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import servers
 from tests.helpers.servers import Blob, Certificate, Program, Web
-from tests.interop.launch import APPS, Place
+from tests.interop.launch import APPS, LO, Place
 
 CONNECTIONS = 1000
 ECHO_PORT = 7007
@@ -74,8 +74,7 @@ def test_redis_over_a_cable(
 
 
 def test_asyncio_echo_on_the_loopback() -> None:
-    place = Place("lo", "127.0.0.1", "127.0.0.1")
-    assert place.run("asyncio_echo.py", "both", "127.0.0.1", str(CONNECTIONS)).split() == [
+    assert LO.run("asyncio_echo.py", "both", "127.0.0.1", str(CONNECTIONS)).split() == [
         str(CONNECTIONS)
     ]
 
@@ -111,3 +110,16 @@ def test_asyncio_echo_clients_of_the_host(ordinary: Place) -> None:
         server.wait_for("serving")
         out = ordinary.run("asyncio_echo.py", "clients", ordinary.peer, str(port), str(CONNECTIONS))
     assert out.split() == [str(CONNECTIONS)]
+
+
+def test_asyncio_tour(usernet: Place, certificate: Certificate) -> None:
+    """TLS, sendfile, datagrams and the loop's socket calls, on the stack's loopback."""
+    out = usernet.run("asyncio_tour.py", str(certificate.chain), str(certificate.authority))
+    assert json.loads(out) == {
+        "tls": 50, "sendfile": True, "datagrams": 200, "calls": "through the loop",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_anyio(backend: str) -> None:
+    assert LO.run("anyio_echo.py", backend).split() == ["100"]

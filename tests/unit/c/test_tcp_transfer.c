@@ -135,7 +135,17 @@ main(void)
 		.jitter_ns = 5 * TN_MS,
 		.corrupt = 0.01 };
 	struct nic_fault far = { .delay_ns = 50 * TN_MS };
+	struct nic_fault narrow = {
+		.delay_ns = 10 * TN_MS, .rate_bps = 100000000, .queue_pkts = 50
+	};
 	struct outcome a, b;
+
+	/* A queue far shorter than the path: losses are many at a time, and
+	 * are not repaired in bursts that lose again (RFC 6937). */
+	a = transfer(20, 0, 1500, &narrow, 5 << 20, NULL);
+	CHECK(a.when < 2 * TN_SEC);
+	CHECK(a.rexmt[0] + a.rexmt[1] < 4000);
+	CHECK_EQ(a.timeouts[0] + a.timeouts[1], 0);
 
 	/* A long fat path: buffers and windows grow to fill it. */
 	a = transfer(10, ~0u, 1500, &far, 40 << 20, NULL);

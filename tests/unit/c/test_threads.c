@@ -307,6 +307,18 @@ is_waiting(struct socket *so)
 	return yes;
 }
 
+/* The peer of a sender takes no more, now and later. */
+static bool
+is_full(struct socket *so)
+{
+	bool yes;
+
+	stack_enter(so->so_stack);
+	yes = sbspace(&so->so_rcv) < 1460;
+	stack_leave(so->so_stack);
+	return yes;
+}
+
 static bool
 is_draining(struct stack *s)
 {
@@ -360,6 +372,7 @@ TEST(free_under_waiters)
 {
 	for (int turn = 0; turn < 10; turn++) {
 		struct net n;
+		int size = 32768;
 		struct bsd_event ev;
 		struct socket *lso, *v[2], *u[2];
 		struct evq *q;
@@ -371,6 +384,9 @@ TEST(free_under_waiters)
 		lso = listener(n.s[1], 80);
 		couple(&n, lso, v);
 		couple(&n, lso, u);
+		CHECK_EQ(bsd_setsockopt(u[0], SOL_SOCKET, SO_RCVBUF, &size,
+			     sizeof(size)),
+		    0);
 		CHECK_EQ(bsd_evq_new(n.s[1], &q), 0);
 		CHECK_EQ(bsd_evq_ctl(q, lso, POLLIN, 1), 0);
 		w[0].so = w[3].so = v[1];
@@ -382,8 +398,8 @@ TEST(free_under_waiters)
 			wait_start(&w[i]);
 		}
 		/* A drain has no socket that keeps the stack: be sure that it
-		 * is inside. */
-		while (!is_waiting(u[1])) {
+		 * is inside. It stays there while something is unsent. */
+		while (!is_full(u[0]) || !is_waiting(u[1])) {
 			sched_yield();
 		}
 		wait_start(&w[5]);

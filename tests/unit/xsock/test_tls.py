@@ -145,8 +145,12 @@ def test_a_ragged_end(tls: Pair) -> None:
     server.detach_engine = server._sslobj
     server._sslobj = None
     server.close()
-    with pytest.raises(ssl.SSLEOFError):
-        client.recv(1)
+    # CPython asks an OpenSSL 3 to take it for an orderly end.
+    if client.context.options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0):
+        assert client.recv(1) == b""
+    else:
+        with pytest.raises(ssl.SSLEOFError):
+            client.recv(1)
 
 
 def test_a_peer_that_does_not_speak_tls(
