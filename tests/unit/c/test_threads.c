@@ -17,6 +17,7 @@
 #define NFLOW 4
 #define ROUNDS 3
 #define BYTES 150000u
+#define PEER_SPACE 32768
 #define LONG (20ll * 1000 * 1000 * 1000) /* no wait takes that long */
 
 struct net {
@@ -307,14 +308,14 @@ is_waiting(struct socket *so)
 	return yes;
 }
 
-/* The peer of a sender takes no more, now and later. */
+/* Does so hold more than its peer's buffer can ever take off it? */
 static bool
-is_full(struct socket *so)
+is_stuffed(struct socket *so)
 {
 	bool yes;
 
 	stack_enter(so->so_stack);
-	yes = sbspace(&so->so_rcv) < 1460;
+	yes = so->so_snd.sb_cc > 4 * PEER_SPACE;
 	stack_leave(so->so_stack);
 	return yes;
 }
@@ -372,7 +373,7 @@ TEST(free_under_waiters)
 {
 	for (int turn = 0; turn < 10; turn++) {
 		struct net n;
-		int size = 32768;
+		int rcv = PEER_SPACE, snd = 16 * PEER_SPACE;
 		struct bsd_event ev;
 		struct socket *lso, *v[2], *u[2];
 		struct evq *q;
@@ -384,8 +385,11 @@ TEST(free_under_waiters)
 		lso = listener(n.s[1], 80);
 		couple(&n, lso, v);
 		couple(&n, lso, u);
-		CHECK_EQ(bsd_setsockopt(u[0], SOL_SOCKET, SO_RCVBUF, &size,
-			     sizeof(size)),
+		CHECK_EQ(bsd_setsockopt(u[0], SOL_SOCKET, SO_RCVBUF, &rcv,
+			     sizeof(rcv)),
+		    0);
+		CHECK_EQ(bsd_setsockopt(u[1], SOL_SOCKET, SO_SNDBUF, &snd,
+			     sizeof(snd)),
 		    0);
 		CHECK_EQ(bsd_evq_new(n.s[1], &q), 0);
 		CHECK_EQ(bsd_evq_ctl(q, lso, POLLIN, 1), 0);
@@ -399,7 +403,7 @@ TEST(free_under_waiters)
 		}
 		/* A drain has no socket that keeps the stack: be sure that it
 		 * is inside. It stays there while something is unsent. */
-		while (!is_full(u[0]) || !is_waiting(u[1])) {
+		while (!is_stuffed(u[1]) || !is_waiting(u[1])) {
 			sched_yield();
 		}
 		wait_start(&w[5]);
