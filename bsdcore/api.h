@@ -22,11 +22,11 @@ struct evq;
 
 struct bsd_config {
 	const char *name;
-	uint64_t seed[4];	/* all randomness comes from here */
-	uint64_t mem_limit;	/* bytes of mbufs and clusters; 0: 256 MiB */
-	int virtual_time;	/* nonzero: time moves only by bsd_run() */
-	uint64_t start_time;	/* virtual_time: the first now */
-	uint64_t (*clock)(void *arg);	/* NULL: CLOCK_MONOTONIC */
+	uint64_t seed[4];    /* all randomness comes from here */
+	uint64_t mem_limit;  /* bytes of mbufs and clusters; 0: 256 MiB */
+	int virtual_time;    /* nonzero: time moves only by bsd_run() */
+	uint64_t start_time; /* virtual_time: the first now */
+	uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
 	void *clock_arg;
 };
 
@@ -36,7 +36,7 @@ void bsd_stack_free(struct stack *s);
 /* By hand: take packets in, run timers, send what is due. Virtual time: now
  * becomes the time (never backwards). Answers 1 if more is due at once. */
 int bsd_run(struct stack *s, uint64_t now);
-uint64_t bsd_poll_at(struct stack *s);	/* UINT64_MAX: nothing planned */
+uint64_t bsd_poll_at(struct stack *s); /* UINT64_MAX: nothing planned */
 uint64_t bsd_now(struct stack *s);
 /* The netisr thread: all signals blocked, no Python. */
 int bsd_start(struct stack *s);
@@ -52,12 +52,12 @@ void bsd_fork_child(struct stack *s);
 
 /* ---- interfaces, routes, tunables, counters ---- */
 
-struct bsd_addr {		/* 28 bytes, no padding */
-	unsigned short family;	/* AF_INET or AF_INET6 */
-	unsigned short port;	/* host order */
+struct bsd_addr {	       /* 28 bytes, no padding */
+	unsigned short family; /* AF_INET or AF_INET6 */
+	unsigned short port;   /* host order */
 	unsigned int flowinfo;
 	unsigned int scope_id;
-	unsigned char addr[16];	/* network order; IPv4 in the first 4 */
+	unsigned char addr[16]; /* network order; IPv4 in the first 4 */
 };
 
 struct bsd_ifinfo {
@@ -81,13 +81,13 @@ struct bsd_rtinfo {
 struct bsd_arpinfo {
 	struct bsd_addr addr;
 	unsigned char mac[6];
-	int state;		/* 0 incomplete, 1 reachable, 2 stale, 3 permanent */
+	int state; /* 0 incomplete, 1 reachable, 2 stale, 3 permanent */
 	char ifname[16];
 };
 
-struct bsd_sockinfo {		/* netstat -an */
+struct bsd_sockinfo { /* netstat -an */
 	unsigned int id;
-	int family, type, protocol, state;	/* TCPS_* for TCP, else -1 */
+	int family, type, protocol, state; /* TCPS_* for TCP, else -1 */
 	struct bsd_addr local, remote;
 	unsigned int rcv_cc, snd_cc, rcv_hiwat, snd_hiwat;
 	unsigned int qlen, incqlen, qlimit;
@@ -113,7 +113,7 @@ int bsd_if_addaddr(struct stack *s, unsigned int ifindex,
     const struct bsd_addr *addr, unsigned int plen);
 int bsd_if_deladdr(struct stack *s, unsigned int ifindex,
     const struct bsd_addr *addr);
-int bsd_if_index(struct stack *s, const char *name);	/* or -ENXIO */
+int bsd_if_index(struct stack *s, const char *name); /* or -ENXIO */
 int bsd_route_add(struct stack *s, const struct bsd_addr *dst,
     unsigned int plen, const struct bsd_addr *gw, unsigned int ifindex);
 int bsd_route_del(struct stack *s, const struct bsd_addr *dst,
@@ -130,8 +130,8 @@ int bsd_sock_list(struct stack *s, struct bsd_sockinfo *v, int n);
 int bsd_sysctl_get(struct stack *s, const char *name, int64_t *out);
 int bsd_sysctl_set(struct stack *s, const char *name, int64_t value);
 /* i-th tunable or counter; -ENOENT past the end. Strings are static. */
-int bsd_sysctl_info(struct stack *s, int i, const char **name,
-    const char **doc, int64_t *value, int64_t *min, int64_t *max);
+int bsd_sysctl_info(struct stack *s, int i, const char **name, const char **doc,
+    int64_t *value, int64_t *min, int64_t *max);
 int bsd_stat(struct stack *s, int i, const char **name, uint64_t *value);
 
 struct bsd_memstat {
@@ -149,7 +149,7 @@ int bsd_socketpair(struct stack *s, int family, int type, struct socket **a,
     struct socket **b);
 /* Lets go of the socket: the pointer is dead afterwards. */
 int bsd_close(struct socket *so);
-int bsd_abort(struct socket *so);	/* RST, queued data lost */
+int bsd_abort(struct socket *so); /* RST, queued data lost */
 int bsd_bind(struct socket *so, const struct bsd_addr *addr);
 int bsd_listen(struct socket *so, int backlog);
 int bsd_accept(struct socket *so, int64_t timeout, struct socket **out,
@@ -157,8 +157,7 @@ int bsd_accept(struct socket *so, int64_t timeout, struct socket **out,
 /* Waits for the end of the handshake, at most timeout; timeout 0 answers
  * -EINPROGRESS; after a wait that ran out -EAGAIN, after a signal -EINTR,
  * the connecting goes on (call bsd_wait and read SO_ERROR). */
-int bsd_connect(struct socket *so, const struct bsd_addr *addr,
-    int64_t timeout);
+int bsd_connect(struct socket *so, const struct bsd_addr *addr, int64_t timeout);
 int bsd_shutdown(struct socket *so, int how);
 int bsd_getsockname(struct socket *so, struct bsd_addr *out);
 int bsd_getpeername(struct socket *so, struct bsd_addr *out);
@@ -168,7 +167,7 @@ int bsd_connect_local(struct socket *so, const void *name, size_t len,
     int64_t timeout);
 long bsd_localname(struct socket *so, int peer, void *buf, size_t len);
 
-struct bsd_iovec {		/* struct iovec */
+struct bsd_iovec { /* struct iovec */
 	void *base;
 	size_t len;
 };
@@ -236,7 +235,7 @@ int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
  * away once the socket is connected. Sending and receiving on the socket itself
  * answers -EINTR from then on, but for MSG_OOB; so do calls that were waiting. */
 #define BSD_RELAY_PAIR 1
-#define BSD_RELAY_HOST 2	/* fd is a host socket, perhaps still connecting */
+#define BSD_RELAY_HOST 2 /* fd is a host socket, perhaps still connecting */
 int bsd_relay(struct socket *so, int fd, int kind);
 /* A stand-in for a datagram socket or a listener, which keep their data in the
  * stack: one token is put where a poller sees it when the socket is readable.
@@ -255,11 +254,11 @@ int bsd_token_ack(struct socket *so);
  * Attached to a stack whose interface is promiscuous and takes any address. A
  * SYN or a first datagram makes a host socket; the SYN,ACK goes out when the host
  * connection stands, a refusal becomes a RST. */
-struct bsd_gwmap {		/* first match wins; none: the address itself */
-	struct bsd_addr match;	/* port 0: any */
+struct bsd_gwmap {	       /* first match wins; none: the address itself */
+	struct bsd_addr match; /* port 0: any */
 	unsigned int plen;
-	int protocol;		/* IPPROTO_TCP, _UDP, 0 both */
-	struct bsd_addr to;	/* family 0: refuse; port 0: keep */
+	int protocol;	    /* IPPROTO_TCP, _UDP, 0 both */
+	struct bsd_addr to; /* family 0: refuse; port 0: keep */
 };
 struct bsd_gwstats {
 	uint64_t tcp_flows, tcp_refused, udp_flows, udp_refused, limited;
@@ -276,7 +275,7 @@ int bsd_gateway_forward(struct stack *s, int fd, const struct bsd_addr *to);
 int bsd_describe(const void *frame, size_t len, int link, char *buf,
     size_t buflen);
 
-size_t bsd_sizeof_pkt(void);	/* compared at import with nic's */
+size_t bsd_sizeof_pkt(void); /* compared at import with nic's */
 size_t bsd_sizeof_port(void);
 
 #endif

@@ -1,6 +1,6 @@
 """What a Stack counts and holds, as frozen values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,14 +124,19 @@ class GatewayStats:
     open: int
 
 
-def _fetch(stack: Stack, kind: str, call: Callable[..., int]) -> list[Any]:
-    """All rows of a list; asks again if it grew meanwhile."""
+def _fetch(stack: Stack, kind: str, call: Callable[..., int]) -> Iterator[Any]:
+    """All rows of a list; asks again if it grew meanwhile. A row is good until the next.
+
+    A row is a place within the array and does not keep it: the iteration does.
+    """
     room = 64
     while True:
         rows = ffi.new(f"struct {kind}[]", room)
         count = check(call(stack.cdata, rows, room))
         if count <= room:
-            return [rows[i] for i in range(count)]
+            for i in range(count):
+                yield rows[i]
+            return
         room = count + 64
 
 

@@ -47,7 +47,7 @@ common=log_path=$report:exitcode=66
 export ASAN_OPTIONS=$common:detect_leaks=0:handle_segv=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=$common:print_stacktrace=1
 export TSAN_OPTIONS=$common:second_deadlock_stack=1:ignore_noninstrumented_modules=1
-export PYTHONMALLOC=malloc PYTHONPATH=$site XSOCK_SANITIZED=$sanitizers
+export PYTHONMALLOC=malloc PYTHONPATH=$site
 echo "$sanitizers: pytest"
 status=0
 LD_PRELOAD=$runtime "$bin/python" -P -m pytest -q --timeout 240 -m 'not slow' \

@@ -63,6 +63,8 @@ def _cpython(args: argparse.Namespace) -> int:
         print(f"{name} on {version}: {score.both} of {score.stock} pass; AF_INET(6) "
               f"{score.inet_both} of {score.inet_stock}", flush=True)  # fmt: skip
         surprises += expect.surprises(score, expected)
+        if score.inet_share < args.at_least:
+            surprises.append(f"{name}: {score.inet_share:.1%} of AF_INET(6) ids pass")
     for line in surprises:
         print(f"unexpected: {line}")
     return 1 if surprises else 0
@@ -83,6 +85,8 @@ def main() -> int:
     run.add_argument("files", nargs="*", help="test files, as in test_socket")
     run.add_argument("--set", choices=sorted(SETS), help="a named set of files")
     run.add_argument("--python", default=sys.executable, help="interpreter to run them with")
+    run.add_argument("--at-least", type=float, default=0.0, metavar="SHARE",
+                     help="fail, too, below this share of AF_INET(6) ids")  # fmt: skip
     run.set_defaults(work=_cpython)
     board = commands.add_parser("scoreboard", help=f"write {SCOREBOARD.relative_to(ROOT)}")
     board.set_defaults(work=_scoreboard)

@@ -22,19 +22,19 @@ struct nic_stats {
 struct nic_info {
 	char name[32];
 	char kind[16];
-	uint32_t caps;		/* PORT_* bits */
+	uint32_t caps; /* PORT_* bits */
 	uint32_t mtu;
 	uint32_t gsomax;
-	int link;		/* 0 ethernet, 1 raw ip */
+	int link; /* 0 ethernet, 1 raw ip */
 	unsigned char mac[6];
 	int fd;
 };
 
 struct nic_pool_stats {
-	uint64_t active;	/* buffers handed out */
-	uint64_t bytes;		/* bytes of storage the pool holds */
-	uint64_t limit;		/* bytes it may hold */
-	uint64_t fails;		/* allocations refused at the limit */
+	uint64_t active; /* buffers handed out */
+	uint64_t bytes;	 /* bytes of storage the pool holds */
+	uint64_t limit;	 /* bytes it may hold */
+	uint64_t fails;	 /* allocations refused at the limit */
 };
 
 /* Pools. One per owner of ports; limit in bytes. Freed when the last packet
@@ -65,31 +65,31 @@ int nic_pcapng_wrap(struct port *lower, const char *path, uint32_t snaplen,
 int nic_pcapng_comment(struct port *pcap, const char *text);
 int nic_pcapng_flush(struct port *pcap);
 struct nic_pcapng_stats {
-	uint64_t packets, bytes;	/* records made; bytes handed to the file */
-	uint64_t lost;			/* packets not recorded: the file took no more */
-	uint64_t errors;		/* write calls that failed */
+	uint64_t packets, bytes; /* records made; bytes handed to the file */
+	uint64_t lost;	 /* packets not recorded: the file took no more */
+	uint64_t errors; /* write calls that failed */
 };
 int nic_pcapng_stats(struct port *pcap, struct nic_pcapng_stats *out);
 
 struct nic_fault {
-	double loss;		/* 0..1, i.i.d. */
-	double ge_p, ge_r;	/* Gilbert-Elliott: good to bad, bad to good; 0 off */
-	double ge_loss_bad;	/* loss in the bad state, default 1 */
+	double loss;	   /* 0..1, i.i.d. */
+	double ge_p, ge_r; /* Gilbert-Elliott: good to bad, bad to good; 0 off */
+	double ge_loss_bad; /* loss in the bad state, default 1 */
 	double ge_loss_good;
-	double dup, corrupt, reorder;	/* probabilities */
-	uint64_t reorder_gap_ns;	/* how long a reordered packet is held */
+	double dup, corrupt, reorder; /* probabilities */
+	uint64_t reorder_gap_ns;      /* how long a reordered packet is held */
 	uint64_t delay_ns, jitter_ns;
-	int jitter_dist;	/* 0 uniform, 1 normal, 2 pareto */
-	uint64_t rate_bps;	/* bits per second, 0 unlimited */
-	uint32_t queue_pkts;	/* queue limit at the rate, packets; 0: 1000 */
-	uint32_t mtu;		/* drop frames whose IP part is longer; 0 off */
-	int partition;		/* nonzero: nothing passes */
+	int jitter_dist;     /* 0 uniform, 1 normal, 2 pareto */
+	uint64_t rate_bps;   /* bits per second, 0 unlimited */
+	uint32_t queue_pkts; /* queue limit at the rate, packets; 0: 1000 */
+	uint32_t mtu;	     /* drop frames whose IP part is longer; 0 off */
+	int partition;	     /* nonzero: nothing passes */
 };
 /* dir: 0 transmit, 1 receive, 2 both. Same seed and input: same output. */
 int nic_fault_wrap(struct port *lower, uint64_t seed, struct port **out);
 int nic_fault_set(struct port *fault, int dir, const struct nic_fault *cfg);
 struct nic_fault_stats {
-	uint64_t passed, held;		/* packets handed on; waiting now */
+	uint64_t passed, held; /* packets handed on; waiting now */
 	/* Dropped, by reason; all of them are in txdrops or rxdrops too. */
 	uint64_t lost, burst, queue, mtu, partition, nomem;
 	uint64_t duplicated, corrupted, reordered;
@@ -127,7 +127,7 @@ int nic_send_offload(struct port *port, const void *frame, size_t len,
 long nic_recv_offload(struct port *port, void *buf, size_t len,
     struct nic_offload *todo, uint64_t now);
 
-size_t nic_sizeof_pkt(void);	/* compared at import against other packages */
+size_t nic_sizeof_pkt(void); /* compared at import against other packages */
 size_t nic_sizeof_port(void);
 
 #endif

@@ -34,20 +34,20 @@ struct pkt_pool;
 
 /* Storage shared by reference. e_refs may be changed by any thread. */
 struct pkt_ext {
-	atomic_uint	 e_refs;
-	void		(*e_free)(struct pkt_ext *);	/* when e_refs falls to 0 */
-	void		*e_arg;
+	atomic_uint e_refs;
+	void (*e_free)(struct pkt_ext *); /* when e_refs falls to 0 */
+	void *e_arg;
 };
 
 /* p_flags */
 /* PKT_CSUM_PARTIAL: the field at csum_start + csum_offset holds the folded,
  * uncomplemented pseudo-header sum; finish it over [p_csum_start, p_pktlen) */
 #define PKT_CSUM_PARTIAL 0x01
-#define PKT_CSUM_VALID 0x02	/* transport checksum good, or never needed */
-#define PKT_TX 0x04		/* direction, for captures: sent by us */
+#define PKT_CSUM_VALID 0x02 /* transport checksum good, or never needed */
+#define PKT_TX 0x04	    /* direction, for captures: sent by us */
 #define PKT_BCAST 0x08
 #define PKT_MCAST 0x10
-#define PKT_REXMT 0x20		/* carries retransmitted payload (ledger) */
+#define PKT_REXMT 0x20 /* carries retransmitted payload (ledger) */
 
 /* p_gso_type: the numbers of virtio_net_hdr */
 #define PKT_GSO_NONE 0
@@ -56,41 +56,41 @@ struct pkt_ext {
 #define PKT_GSO_UDP_L4 5
 
 struct pkt {
-	struct pkt	*p_next;	/* next buffer of this packet */
-	uint8_t		*p_data;	/* first valid byte */
-	uint32_t	 p_len;		/* valid bytes in this buffer */
-	uint32_t	 p_size;	/* bytes of storage at p_buf */
-	uint8_t		*p_buf;		/* storage */
-	struct pkt_ext	*p_ext;		/* who owns the storage */
-	struct pkt_pool	*p_pool;	/* where the descriptor goes back to */
+	struct pkt *p_next;	 /* next buffer of this packet */
+	uint8_t *p_data;	 /* first valid byte */
+	uint32_t p_len;		 /* valid bytes in this buffer */
+	uint32_t p_size;	 /* bytes of storage at p_buf */
+	uint8_t *p_buf;		 /* storage */
+	struct pkt_ext *p_ext;	 /* who owns the storage */
+	struct pkt_pool *p_pool; /* where the descriptor goes back to */
 
 	/* The packet's metadata: valid in the first buffer only. */
-	uint64_t	 p_time;	/* ns; rx: arrival; tx: 0 */
-	uint32_t	 p_pktlen;	/* bytes in the whole chain */
-	uint32_t	 p_flowid;	/* flow of the sender, 0 unknown */
-	uint32_t	 p_origin;	/* voucher originator, 0 none */
-	uint16_t	 p_csum_start;	/* from the first byte of the frame */
-	uint16_t	 p_csum_offset;	/* from p_csum_start */
-	uint16_t	 p_gso_size;	/* payload bytes per segment */
-	uint16_t	 p_hdrlen;	/* link+ip+transport header bytes; a hint on rx */
-	uint8_t		 p_gso_type;
-	uint8_t		 p_flags;
-	uint8_t		 p_svc;		/* service class, MBUF_SC_* / PKT_SC_* order */
-	uint8_t		 p_spare;
+	uint64_t p_time;	/* ns; rx: arrival; tx: 0 */
+	uint32_t p_pktlen;	/* bytes in the whole chain */
+	uint32_t p_flowid;	/* flow of the sender, 0 unknown */
+	uint32_t p_origin;	/* voucher originator, 0 none */
+	uint16_t p_csum_start;	/* from the first byte of the frame */
+	uint16_t p_csum_offset; /* from p_csum_start */
+	uint16_t p_gso_size;	/* payload bytes per segment */
+	uint16_t p_hdrlen; /* link+ip+transport header bytes; a hint on rx */
+	uint8_t p_gso_type;
+	uint8_t p_flags;
+	uint8_t p_svc; /* service class, MBUF_SC_* / PKT_SC_* order */
+	uint8_t p_spare;
 };
 
 struct pkt_pool_ops {
 	/* One buffer with at least `size` bytes of storage, p_data at
 	 * p_buf + headroom, p_len 0; metadata zeroed. NULL at the limit. */
-	struct pkt	*(*ppo_alloc)(struct pkt_pool *, uint32_t size,
-			    uint32_t headroom);
+	struct pkt *(*ppo_alloc)(struct pkt_pool *, uint32_t size,
+	    uint32_t headroom);
 	/* A descriptor over [data, data+len) kept alive by ext, on which the
 	 * caller already holds the reference that the packet takes over. */
-	struct pkt	*(*ppo_wrap)(struct pkt_pool *, void *data, uint32_t len,
-			    struct pkt_ext *);
+	struct pkt *(*ppo_wrap)(struct pkt_pool *, void *data, uint32_t len,
+	    struct pkt_ext *);
 	/* Free one buffer (not the chain): drop the storage, return the
 	 * descriptor. Any thread. */
-	void		 (*ppo_free1)(struct pkt *);
+	void (*ppo_free1)(struct pkt *);
 };
 
 /* The public head of every pool. */

@@ -11,7 +11,7 @@ import os
 from typing import Any, Final
 
 from bsdcore._ffi import ffi, lib
-from xsock import _proxy, _wiring
+from xsock import _heirloom, _wiring
 from xsock._socket import socket
 
 __all__ = ["guard"]
@@ -50,7 +50,7 @@ def _before() -> None:
     for stack in _stacks():
         for sock in _sockets(stack):
             try:
-                _proxy.bequeath(sock)
+                _heirloom.bequeath(sock)
             except OSError:
                 continue  # it stays behind
         stack.core.fork_prepare()
@@ -73,7 +73,7 @@ def _in_child() -> None:
         # Kept referenced: inherited sockets still point into it.
         _orphans.append(stack)
         for sock in _sockets(stack):
-            _proxy.inherit(sock)
+            _heirloom.inherit(sock)
     _wiring.forget()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from xsock._proxy import Heirloom
+from xsock._heirloom import Heirloom
 from xsock._socket import socket
 
 __all__ = ["install"]

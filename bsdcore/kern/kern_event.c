@@ -28,8 +28,8 @@ struct evq_entry {
 };
 
 struct evq {
-	struct stack	*q_stack;
-	LIST_ENTRY(evq)	 q_link;	/* sos_evqs */
+	struct stack *q_stack;
+	LIST_ENTRY(evq) q_link; /* sos_evqs */
 	LIST_HEAD(, evq_entry) q_all;
 	TAILQ_HEAD(evq_readyhead, evq_entry) q_ready;
 	struct waitpoint *q_waiters;
@@ -144,8 +144,8 @@ evq_fini(struct stack *s)
 			evq_drop(LIST_FIRST(&q->q_all));
 		}
 		LIST_REMOVE(q, q_link);
-		q->q_signalled = write(q->q_fd, &one, sizeof(one)) ==
-		    (ssize_t)sizeof(one);
+		q->q_signalled =
+		    write(q->q_fd, &one, sizeof(one)) == (ssize_t)sizeof(one);
 		n++;
 	}
 	return n;

@@ -63,7 +63,7 @@ struct netisr_port {
 	bool np_watched; /* in the epoll set */
 	bool np_ready;	 /* may have packets */
 	bool np_wantwrite;
-	bool np_liar; /* polls writable without room: go by the clock */
+	bool np_liar;	     /* polls writable without room: go by the clock */
 	uint64_t np_resume;  /* paused until then; 0 not */
 	uint64_t np_txretry; /* look for room then; 0 not */
 };
@@ -73,12 +73,12 @@ enum netisr_driver { DRIVER_THREAD, DRIVER_WAITER, DRIVER_VACANT };
 struct netisr {
 	struct stack *ni_stack;
 	enum netisr_driver ni_driver;
-	bool ni_wanted;	      /* the thread shall give its place up */
-	bool ni_parked;	      /* it sleeps on ni_word without a limit */
-	uint32_t ni_turns;    /* times a waiter took the place */
+	bool ni_wanted;		  /* the thread shall give its place up */
+	bool ni_parked;		  /* it sleeps on ni_word without a limit */
+	uint32_t ni_turns;	  /* times a waiter took the place */
 	_Atomic uint32_t ni_word; /* bumped to end its sleep */
-	int ni_epfd, ni_evfd; /* -1: not made yet */
-	bool ni_running;      /* there is a thread */
+	int ni_epfd, ni_evfd;	  /* -1: not made yet */
+	bool ni_running;	  /* there is a thread */
 	bool ni_inround;
 	atomic_bool ni_stop;
 	uint64_t ni_until;
@@ -332,8 +332,7 @@ netisr_want_write(struct ifnet *ifp, bool on)
 	np->np_wantwrite = on;
 	np->np_txretry = 0;
 	if (np->np_liar) {
-		np->np_txretry =
-		    on ? ifp->if_stack->s_now + NETISR_TXRETRY : 0;
+		np->np_txretry = on ? ifp->if_stack->s_now + NETISR_TXRETRY : 0;
 	} else if (np->np_watched) {
 		(void)netisr_epoll(ifp->if_stack->s_netisr, EPOLL_CTL_MOD,
 		    &np->np_watch, EPOLLIN | (on ? (uint32_t)EPOLLOUT : 0));
@@ -583,8 +582,7 @@ netisr_park(struct netisr *ni)
 {
 	const struct timespec tick = { .tv_nsec = NETISR_PARK };
 	uint32_t turns = ni->ni_turns;
-	uint32_t word = atomic_load_explicit(&ni->ni_word,
-	    memory_order_acquire);
+	uint32_t word = atomic_load_explicit(&ni->ni_word, memory_order_acquire);
 	bool parked = ni->ni_parked;
 
 	ni->ni_wanted = false;

@@ -374,8 +374,7 @@ gw_dgram_again(struct stack *s, const union inaddr *dst, uint16_t dport,
 	}
 	inp = in_pcblookup(s->s_udbinfo, &faddr, fport, dst, dport, 0, NULL);
 	if (inp == NULL || inp->inp_fport != fport ||
-	    (r = inp->inp_socket->so_relay) == NULL ||
-	    r->r_kind != RELAY_DGRAM) {
+	    (r = inp->inp_socket->so_relay) == NULL || r->r_kind != RELAY_DGRAM) {
 		return false;
 	}
 	gw_dgram_out(s->s_gateway, r, n);
@@ -425,8 +424,7 @@ gw_dgram_new(struct stack *s, const union inaddr *dst, uint16_t dport,
 		error = fd < 0 ? errno : 0;
 	}
 	so = gw_dgram_socket(s, dst, dport, peer, peerlen);
-	r = fd >= 0 && so != NULL ? gw_dgram_flow(s, so, fd, dport) :
-				    NULL;
+	r = fd >= 0 && so != NULL ? gw_dgram_flow(s, so, fd, dport) : NULL;
 	if (r == NULL) {
 		gw->gw_stats.udp_refused++;
 		if (so != NULL) {

@@ -278,8 +278,7 @@ relay_halfdead(struct relay *r)
 {
 	struct pollfd pfd = { .fd = r->r_watch.wa_fd };
 
-	r->r_noreader = !r->r_fdhup && errno == EPIPE &&
-	    poll(&pfd, 1, 0) == 0;
+	r->r_noreader = !r->r_fdhup && errno == EPIPE && poll(&pfd, 1, 0) == 0;
 	return r->r_noreader;
 }
 

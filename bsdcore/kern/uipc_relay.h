@@ -16,17 +16,17 @@ struct relay {
 	struct relay *r_wnext, *r_wprev; /* s_relay_work */
 	bool r_queued;			 /* on s_relay_work */
 	bool r_watched;
-	bool r_connecting;     /* fd: connect(2) under way */
-	bool r_mine;	       /* nobody else has the socket: close it at the end */
-	bool r_fdeof;	       /* fd will give no more */
-	bool r_fdshut;	       /* we will write no more to fd */
-	bool r_fdhup;	       /* nobody has the other end any more */
-	bool r_wblocked;       /* fd took less than offered */
-	bool r_noreader;       /* the other end reads no more: throw away */
-	bool r_token;	       /* a token is out */
-	uint32_t r_fill;       /* filler bytes to discard */
-	uint32_t r_readsize;   /* adapts to what comes */
-	uint64_t r_active;     /* ns, last datagram */
+	bool r_connecting; /* fd: connect(2) under way */
+	bool r_mine;	   /* nobody else has the socket: close it at the end */
+	bool r_fdeof;	   /* fd will give no more */
+	bool r_fdshut;	   /* we will write no more to fd */
+	bool r_fdhup;	   /* nobody has the other end any more */
+	bool r_wblocked;   /* fd took less than offered */
+	bool r_noreader;   /* the other end reads no more: throw away */
+	bool r_token;	   /* a token is out */
+	uint32_t r_fill;   /* filler bytes to discard */
+	uint32_t r_readsize; /* adapts to what comes */
+	uint64_t r_active;   /* ns, last datagram */
 	/* Datagram relays: forget the flow. Forwards: accept again. */
 	struct callout r_idle;
 	uint8_t r_namelen;

@@ -13,9 +13,9 @@
 #include "bsdcore/sys/systm.h"
 
 union inaddr {
-	uint8_t		ia_b[16];
-	uint32_t	ia_w[4];	/* network order; ia_w[3] is the IPv4 address */
-	uint64_t	ia_q[2];
+	uint8_t ia_b[16];
+	uint32_t ia_w[4]; /* network order; ia_w[3] is the IPv4 address */
+	uint64_t ia_q[2];
 };
 
 static inline bool
@@ -25,7 +25,7 @@ in_is4(const union inaddr *a)
 }
 
 static inline union inaddr
-in_map4(uint32_t v4)		/* network order */
+in_map4(uint32_t v4) /* network order */
 {
 	union inaddr a = { .ia_w = { 0, 0, htonl(0xffff), v4 } };
 
@@ -48,16 +48,15 @@ in_isany(const union inaddr *a)
 static inline bool
 in_ismulticast(const union inaddr *a)
 {
-	return in_is4(a) ? (ntohl(a->ia_w[3]) >> 28) == 14 :
-			   a->ia_b[0] == 0xff;
+	return in_is4(a) ? (ntohl(a->ia_w[3]) >> 28) == 14 : a->ia_b[0] == 0xff;
 }
 
 static inline bool
 in_isloopback(const union inaddr *a)
 {
-	return in_is4(a) ? a->ia_b[12] == 127 :
-			   (a->ia_q[0] == 0 && a->ia_w[2] == 0 &&
-			       a->ia_w[3] == htonl(1));
+	return in_is4(a) ?
+	    a->ia_b[12] == 127 :
+	    (a->ia_q[0] == 0 && a->ia_w[2] == 0 && a->ia_w[3] == htonl(1));
 }
 
 static inline bool
@@ -67,7 +66,7 @@ in_islinklocal6(const union inaddr *a)
 }
 
 static inline bool
-in_isbroadcast4(const union inaddr *a)	/* limited broadcast */
+in_isbroadcast4(const union inaddr *a) /* limited broadcast */
 {
 	return in_is4(a) && a->ia_w[3] == 0xffffffff;
 }

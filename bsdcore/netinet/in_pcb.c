@@ -342,11 +342,11 @@ port_free(const struct inpcb *inp, uint16_t port, bool connecting)
 	const struct inpcbinfo *ipi = inp->inp_info;
 	const struct inpport *pp = in_pcbport(ipi, port);
 
-	if (pp == NULL) {
-		return true;
-	}
 	if (!connecting || ipi->ipi_ipproto != IPPROTO_TCP) {
 		return !port_conflict(inp, port);
+	}
+	if (pp == NULL) {
+		return true;
 	}
 	return pp->pp_shared &&
 	    hash_find(ipi, &inp->inp_faddr, inp->inp_fport, &inp->inp_laddr,
@@ -374,8 +374,8 @@ port_choose(const struct inpcb *inp, bool connecting)
 	for (uint32_t i = 0; i < n; i++) {
 		uint16_t port = (uint16_t)(first + (at + i) % n);
 
-		if (connecting ? port_free(inp, port, true) :
-				 in_pcbport(ipi, port) == NULL) {
+		if (port_free(inp, port, connecting) &&
+		    (connecting || in_pcbport(ipi, port) == NULL)) {
 			return port;
 		}
 	}

@@ -17,11 +17,11 @@ struct stack;
 #define CALLOUT_NEVER UINT64_MAX
 
 struct callout {
-	uint64_t	 c_time;	/* when it is due; CALLOUT_NEVER: stopped */
-	uint64_t	 c_key;		/* where the heap has it; <= c_time */
-	uint32_t	 c_idx;		/* place in the heap + 1; 0 not in it */
-	void		(*c_fn)(struct stack *, void *);
-	void		*c_arg;
+	uint64_t c_time; /* when it is due; CALLOUT_NEVER: stopped */
+	uint64_t c_key;	 /* where the heap has it; <= c_time */
+	uint32_t c_idx;	 /* place in the heap + 1; 0 not in it */
+	void (*c_fn)(struct stack *, void *);
+	void *c_arg;
 };
 
 void callout_init(struct callout *c, void (*fn)(struct stack *, void *),

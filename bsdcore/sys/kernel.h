@@ -15,24 +15,24 @@
  * futex_wait, which a signal ends with EINTR.
  */
 struct waitpoint {
-	struct waitpoint *wp_next, **wp_prevp;	/* on so_waiters, or evq's, or drainers */
-	struct waiter	*wp_waiter;
-	struct socket	*wp_so;
-	int		 wp_events;	/* poll bits */
+	struct waitpoint *wp_next,
+	    **wp_prevp; /* on so_waiters, or evq's, or drainers */
+	struct waiter *wp_waiter;
+	struct socket *wp_so;
+	int wp_events; /* poll bits */
 };
 struct waiter {
-	struct waiter	*w_next;	/* on s_wakeup */
-	bool		 w_driver;	/* sleeps in netisr's epoll: kick that */
-	_Atomic uint32_t w_word;	/* 0 spinning, 1 woken, 2 asleep */
-	bool		 w_queued;	/* on s_wakeup already */
+	struct waiter *w_next;	 /* on s_wakeup */
+	bool w_driver;		 /* sleeps in netisr's epoll: kick that */
+	_Atomic uint32_t w_word; /* 0 spinning, 1 woken, 2 asleep */
+	bool w_queued;		 /* on s_wakeup already */
 };
 /* Lock held on entry and exit, dropped between. Answers 0 when something may
  * have happened (look again), EINTR, or EWOULDBLOCK after deadline (absolute ns of the
  * stack's clock; UINT64_MAX none). In virtual time there is nobody to wait
  * for: EWOULDBLOCK at once. */
 int sowait(struct socket *so, int events, uint64_t deadline);
-int sowait_many(struct stack *s, struct waitpoint *v, int n,
-    uint64_t deadline);
+int sowait_many(struct stack *s, struct waitpoint *v, int n, uint64_t deadline);
 /* The same on any list of waitpoints; spin may be NULL: do not. */
 int waitlist_sleep(struct stack *s, struct waitpoint **list, struct spin *spin,
     uint64_t deadline);
@@ -60,14 +60,14 @@ bool evq_busy(struct stack *s);
  * answers whether it did anything.
  */
 void relay_notify(struct socket *so);
-void relay_forget(struct socket *so);	/* from sofree: the socket goes away */
+void relay_forget(struct socket *so); /* from sofree: the socket goes away */
 /* The user closes a socket that a relay serves: true if the relay goes on with
  * it (a descriptor of the pair may live elsewhere) and will close it. */
 bool relay_adopt(struct socket *so);
 /* Its data goes through a descriptor of the application: calls do not wait. */
 bool relay_carries(const struct socket *so);
 bool relay_run(struct stack *s);
-void relay_fini(struct stack *s);	/* ends every relay and the gateway */
+void relay_fini(struct stack *s); /* ends every relay and the gateway */
 
 /*
  * netisr (kern_netisr.c): one thread per stack, epoll over port descriptors,
@@ -103,13 +103,13 @@ void netisr_want_write(struct ifnet *ifp, bool on);
 
 /* Watch any descriptor; fn runs with the lock held, in netisr. */
 struct watch {
-	int		 wa_fd;
-	uint32_t	 wa_events;	/* EPOLL* */
-	void		(*wa_fn)(struct stack *, struct watch *, uint32_t revents);
-	void		*wa_arg;
-	bool		 wa_dead;	/* deleted inside the round */
-	struct watch	*wa_next;	/* dead list */
-	void		(*wa_free)(struct watch *);	/* after the round; may be NULL */
+	int wa_fd;
+	uint32_t wa_events; /* EPOLL* */
+	void (*wa_fn)(struct stack *, struct watch *, uint32_t revents);
+	void *wa_arg;
+	bool wa_dead;			 /* deleted inside the round */
+	struct watch *wa_next;		 /* dead list */
+	void (*wa_free)(struct watch *); /* after the round; may be NULL */
 };
 int watch_add(struct stack *s, struct watch *w, uint32_t events);
 int watch_mod(struct stack *s, struct watch *w, uint32_t events);
@@ -117,7 +117,7 @@ int watch_mod(struct stack *s, struct watch *w, uint32_t events);
 void watch_del(struct stack *s, struct watch *w);
 
 /* kern_stack.c */
-uint64_t stack_clock(struct stack *s);	/* fresh time; s_now in virtual time */
+uint64_t stack_clock(struct stack *s); /* fresh time; s_now in virtual time */
 
 /* kern_timeout.c, kern_sysctl.c, kern_random.c: life. */
 int callout_sysinit(struct stack *s);
@@ -125,8 +125,8 @@ void callout_sysfini(struct stack *s);
 uint32_t callout_count(const struct stack *s);
 int ctl_sysinit(struct stack *s);
 void ctl_sysfini(struct stack *s);
-int sysctl_index(struct stack *s, size_t i, const char **name,
-    const char **doc, int64_t *value, int64_t *min, int64_t *max);
+int sysctl_index(struct stack *s, size_t i, const char **name, const char **doc,
+    int64_t *value, int64_t *min, int64_t *max);
 int stat_index(struct stack *s, size_t i, const char **name, uint64_t *value);
 
 #endif

@@ -25,63 +25,63 @@ struct bsd_config;
 struct callout_heap;
 struct ctlinfo;
 struct domain;
-struct ifnet_state;	/* net/if.h */
-struct ip_state;	/* netinet/ip_var.h */
+struct ifnet_state; /* net/if.h */
+struct ip_state;    /* netinet/ip_var.h */
 struct icmp_state;
 struct inpcbinfo;
-struct gateway;		/* kern/uipc_gateway.c */
-struct netisr;		/* kern/kern_netisr.c */
-struct relay;		/* kern/uipc_relay.h */
-struct route_state;	/* net/route.h */
-struct so_state;	/* sys/socketvar.h */
-struct tcp_state;	/* netinet/tcp_var.h */
+struct gateway;	    /* kern/uipc_gateway.c */
+struct netisr;	    /* kern/kern_netisr.c */
+struct relay;	    /* kern/uipc_relay.h */
+struct route_state; /* net/route.h */
+struct so_state;    /* sys/socketvar.h */
+struct tcp_state;   /* netinet/tcp_var.h */
 struct udp_state;
-struct waiter;		/* kern/kern_synch.c */
+struct waiter; /* kern/kern_synch.c */
 
 struct stack {
-	pthread_mutex_t	 s_lock;
-	uint64_t	 s_now;			/* ns; monotonic */
-	uint64_t	(*s_clock)(void *);	/* NULL: virtual time */
-	void		*s_clock_arg;
+	pthread_mutex_t s_lock;
+	uint64_t s_now;		     /* ns; monotonic */
+	uint64_t (*s_clock)(void *); /* NULL: virtual time */
+	void *s_clock_arg;
 
-	struct mbpool	*s_mb;
-	struct callout_heap *s_callouts;	/* kern_timeout.c */
-	struct ctlinfo	*s_ctl;			/* kern_sysctl.c */
-	uint64_t	 s_key[4];		/* secrets: [0,1] random stream, [2,3] hashes */
-	uint64_t	 s_random_ctr;
+	struct mbpool *s_mb;
+	struct callout_heap *s_callouts; /* kern_timeout.c */
+	struct ctlinfo *s_ctl;		 /* kern_sysctl.c */
+	uint64_t s_key[4]; /* secrets: [0,1] random stream, [2,3] hashes */
+	uint64_t s_random_ctr;
 
-	struct domain  **s_domains;		/* uipc_domain.c: NULL-terminated */
-	uint8_t		 s_ip_protox[256];	/* index into inetsw[] by protocol number */
+	struct domain **s_domains; /* uipc_domain.c: NULL-terminated */
+	uint8_t s_ip_protox[256];  /* index into inetsw[] by protocol number */
 
 	struct ifnet_state *s_if;
 	struct route_state *s_rt;
-	struct ip_state	*s_ip;
+	struct ip_state *s_ip;
 	struct icmp_state *s_icmp;
-	struct so_state	*s_so;
+	struct so_state *s_so;
 	struct inpcbinfo *s_tcbinfo;
 	struct inpcbinfo *s_udbinfo;
 	struct inpcbinfo *s_ripcbinfo;
 	struct tcp_state *s_tcp;
 	struct udp_state *s_udp;
-	struct netisr	*s_netisr;
+	struct netisr *s_netisr;
 
-	struct relay	*s_relay_work;		/* to be run by stack_leave(); the first */
-	struct relay	*s_relay_last;
-	struct relay	*s_relays;		/* all of them */
-	struct gateway	*s_gateway;
+	struct relay *s_relay_work; /* to be run by stack_leave(); the first */
+	struct relay *s_relay_last;
+	struct relay *s_relays; /* all of them */
+	struct gateway *s_gateway;
 
-	struct waiter	*s_wakeup;		/* to be woken by stack_leave() */
-	_Atomic uint32_t s_kicking;		/* threads past the lock, before netisr_kick() */
-	uint32_t	 s_holders;		/* STACK_GONE: sockets and queues not closed yet */
-	uint32_t	 s_flags;
-	char		 s_name[32];
+	struct waiter *s_wakeup; /* to be woken by stack_leave() */
+	_Atomic uint32_t s_kicking; /* threads past the lock, before netisr_kick() */
+	uint32_t s_holders; /* STACK_GONE: sockets and queues not closed yet */
+	uint32_t s_flags;
+	char s_name[32];
 };
 
 /* s_flags */
-#define STACK_THREADED 0x1	/* netisr runs */
-#define STACK_DEAD 0x2		/* after fork, or being freed */
-#define STACK_DRAINING 0x4	/* closing down: no new sockets */
-#define STACK_GONE 0x8		/* freed but for this struct: s_lock, s_holders */
+#define STACK_THREADED 0x1 /* netisr runs */
+#define STACK_DEAD 0x2	   /* after fork, or being freed */
+#define STACK_DRAINING 0x4 /* closing down: no new sockets */
+#define STACK_GONE 0x8	   /* freed but for this struct: s_lock, s_holders */
 
 void stack_enter(struct stack *s);
 void stack_leave(struct stack *s);

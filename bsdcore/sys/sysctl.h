@@ -13,15 +13,15 @@
 struct stack;
 
 struct sysctl_def {
-	const char	*sd_name;	/* "net.inet.tcp.rto_min" */
-	uint32_t	 sd_off;	/* of an int64_t in the module's state */
-	int64_t		 sd_def, sd_min, sd_max;
-	const char	*sd_doc;	/* unit and source */
+	const char *sd_name; /* "net.inet.tcp.rto_min" */
+	uint32_t sd_off;     /* of an int64_t in the module's state */
+	int64_t sd_def, sd_min, sd_max;
+	const char *sd_doc; /* unit and source */
 };
 
 struct stat_def {
-	const char	*st_name;	/* "tcp.rcvpack"; "tcp.drop.badsum" for drops */
-	uint32_t	 st_off;	/* of a uint64_t in the module's state */
+	const char *st_name; /* "tcp.rcvpack"; "tcp.drop.badsum" for drops */
+	uint32_t st_off;     /* of a uint64_t in the module's state */
 };
 
 /* Tables live as long as the stack. 0 or ENOMEM. Sets the defaults. */

@@ -19,18 +19,18 @@
 
 #define CTASSERT(x) _Static_assert(x, #x)
 #define nitems(a) (sizeof(a) / sizeof((a)[0]))
-#define roundup2(x, y) (((x) + ((y)-1)) & ~((__typeof__(x))(y)-1))
+#define roundup2(x, y) (((x) + ((y) - 1)) & ~((__typeof__(x))(y) - 1))
 
 /* A thing that cannot happen. Checked in debug builds (-DXSOCK_DEBUG), which
  * is what the tests, the sanitizers and the fuzzers run. */
 #ifdef XSOCK_DEBUG
-#define KASSERT(x)                                                          \
-	do {                                                                \
-		if (!(x)) {                                                 \
-			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__,        \
-			    __LINE__, __func__, #x);                        \
-			abort();                                            \
-		}                                                           \
+#define KASSERT(x)                                                             \
+	do {                                                                   \
+		if (!(x)) {                                                    \
+			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, \
+			    __func__, #x);                                     \
+			abort();                                               \
+		}                                                              \
 	} while (0)
 #else
 #define KASSERT(x) ((void)sizeof(x))

@@ -57,8 +57,8 @@ static struct bsd_addr
 address(uint8_t x)
 {
 	static const uint8_t host[8][4] = { { 10, 0, 0, 1 }, { 10, 0, 0, 2 },
-		{ 127, 0, 0, 1 }, { 0 }, { 224, 0, 0, 5 }, { 255, 255, 255, 255 },
-		{ 10, 0, 0, 9 }, { 10, 0, 0, 255 } };
+		{ 127, 0, 0, 1 }, { 0 }, { 224, 0, 0, 5 },
+		{ 255, 255, 255, 255 }, { 10, 0, 0, 9 }, { 10, 0, 0, 255 } };
 	struct bsd_addr a = { .family = x == 255 ? AF_UNSPEC : AF_INET };
 
 	memcpy(a.addr, host[x & 7], 4);
@@ -193,9 +193,9 @@ relay(struct world *w, int k, uint8_t a)
 	if (a & 0x40) {
 		(void)!write(fd[0], "filler", 6);
 	}
-	if ((kind == BSD_TOKEN_DGRAM ? bsd_token(so, kind, fd[1], NULL, 0) :
-				       bsd_relay(so, fd[1],
-					   kind == BSD_RELAY_HOST ? 0 : kind)) !=
+	if ((kind == BSD_TOKEN_DGRAM ?
+		    bsd_token(so, kind, fd[1], NULL, 0) :
+		    bsd_relay(so, fd[1], kind == BSD_RELAY_HOST ? 0 : kind)) !=
 		0 ||
 	    w->end[k] >= 0) {
 		close(fd[0]);

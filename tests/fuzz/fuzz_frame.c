@@ -4,7 +4,9 @@
  *
  * Input: records of [length 2][time step 1][bytes]. Byte 0 of the first
  * record chooses whether checksums are verified. When they are not, the IPv4
- * header checksum is made right, so that inputs get past the door.
+ * and ICMP checksums are made right, and the segment that an ICMP error quotes
+ * gets the sequence number of our last one, so that inputs get past the door.
+ * A destination address that begins with 0 becomes the interface's.
  * After the last record the stack is closed and its pools must be empty.
  */
 #include <stdio.h>
@@ -32,6 +34,8 @@ struct host {
 	struct port *wire;
 	struct pkt_pool *pool;
 	struct socket *so[4];
+	uint8_t mac[6];
+	uint32_t seq; /* of the last segment the stack sent, as it was sent */
 	uint64_t now;
 };
 
@@ -56,6 +60,7 @@ host_open(struct host *h, uint32_t caps)
 	struct bsd_addr me = addr4(1, 0), any = { .family = AF_INET };
 	struct bsd_addr peer = addr4(2, 4242);
 	unsigned char mac[6] = { 2, 0, 0, 0, 0, 0x99 };
+	struct nic_info info;
 	struct port *mine;
 	int i;
 
@@ -63,6 +68,8 @@ host_open(struct host *h, uint32_t caps)
 	must(nic_feth_open(h->pool, h->pool, 0, 1500, 256, caps, 0, &mine,
 		 &h->wire) == 0,
 	    "feth");
+	nic_info(mine, &info);
+	memcpy(h->mac, info.mac, 6);
 	must(bsd_stack_new(&cfg, &h->stack) == 0, "stack");
 	i = bsd_if_attach(h->stack, mine, "en0");
 	must(i > 0, "attach");
@@ -80,6 +87,8 @@ host_open(struct host *h, uint32_t caps)
 	must(bsd_bind(h->so[1], &any) == 0, "bind");
 	must(bsd_socket(h->stack, AF_INET, SOCK_STREAM, 0, &h->so[2]) == 0,
 	    "socket");
+	any.port = 999;
+	must(bsd_bind(h->so[2], &any) == 0, "bind");
 	(void)bsd_connect(h->so[2], &peer, 0);
 	h->now = cfg.start_time;
 }
@@ -109,13 +118,18 @@ host_read(struct host *h)
 	}
 }
 
-/* Drop what the stack says. */
+/* Drop what the stack says, but for a sequence number. */
 static void
 host_drain(struct host *h)
 {
-	char buf[70000];
+	uint8_t buf[70000];
+	long n;
 
-	while (nic_recv(h->wire, buf, sizeof(buf), h->now) > 0) {
+	while ((n = nic_recv(h->wire, buf, sizeof(buf), h->now)) > 0) {
+		if (n >= 54 && buf[12] == 8 && buf[14] == 0x45 &&
+		    buf[23] == 6 && buf[34] == 999 >> 8) {
+			memcpy(&h->seq, buf + 38, 4);
+		}
 	}
 }
 
@@ -136,10 +150,39 @@ host_close(struct host *h)
 	nic_pool_free(h->pool);
 }
 
-static void
-fix_ip(uint8_t *f, size_t len)
+static uint16_t
+sum16(const uint8_t *p, size_t n)
 {
 	uint32_t sum = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		sum += i & 1 ? p[i] : (uint32_t)p[i] << 8;
+		sum = (sum & 0xffff) + (sum >> 16);
+	}
+	return (uint16_t)sum;
+}
+
+static void
+fix_icmp(const struct host *h, uint8_t *icmp, size_t len)
+{
+	uint16_t sum;
+
+	if (len < 8) {
+		return;
+	}
+	if (len >= 36 && icmp[0] != 8 && icmp[8] == 0x45 && icmp[17] == 6) {
+		memcpy(icmp + 32, &h->seq, 4);
+	}
+	icmp[2] = icmp[3] = 0;
+	sum = (uint16_t)~sum16(icmp, len);
+	icmp[2] = (uint8_t)(sum >> 8);
+	icmp[3] = (uint8_t)sum;
+}
+
+static void
+fix_ip(const struct host *h, uint8_t *f, size_t len)
+{
+	uint16_t sum;
 	size_t hl;
 
 	if (len < 34 || f[12] != 8 || f[13] != 0) {
@@ -149,12 +192,11 @@ fix_ip(uint8_t *f, size_t len)
 	if (hl < 20 || 14 + hl > len) {
 		return;
 	}
-	f[24] = f[25] = 0;
-	for (size_t i = 0; i < hl; i += 2) {
-		sum += (uint32_t)f[14 + i] << 8 | f[15 + i];
+	if (f[23] == 1) {
+		fix_icmp(h, f + 14 + hl, len - 14 - hl);
 	}
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = ~((sum & 0xffff) + (sum >> 16));
+	f[24] = f[25] = 0;
+	sum = (uint16_t)~sum16(f + 14, hl);
 	f[24] = (uint8_t)(sum >> 8);
 	f[25] = (uint8_t)sum;
 }
@@ -179,8 +221,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(frame, data, len);
 		data += len;
 		size -= len;
+		if (len >= 6 && frame[0] == 0) {
+			memcpy(frame, h.mac, 6);
+		}
 		if (trust) {
-			fix_ip(frame, len);
+			fix_ip(&h, frame, len);
 		}
 		if (len > 0) {
 			(void)nic_send(h.wire, frame, len, h.now);

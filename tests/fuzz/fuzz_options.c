@@ -154,9 +154,9 @@ send_one(struct router *r, uint8_t kind, const uint8_t *ipopt, size_t ipoptlen,
 	put16(p + 10, (uint16_t)~sum16(0, p, ihl));
 	at = proto == 6 ? 16 : proto == 1 ? 2 : 6;
 	put16(th + at,
-	    (uint16_t)~sum16(proto == 1 ? 0 :
-					  sum16((uint32_t)(proto + len), p + 12,
-					      8),
+	    (uint16_t)~sum16(proto == 1 ?
+		    0 :
+		    sum16((uint32_t)(proto + len), p + 12, 8),
 		th, len));
 	(void)nic_send(r->left, p, ihl + len, r->now);
 }

@@ -232,11 +232,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	pool = nic_pool_new(8 << 20);
-	vp = vport_open(pool, data[0] >> 1 & 1,
-	    PORT_OFFLOADS | PORT_BROADCAST);
+	vp = vport_open(pool, data[0] >> 1 & 1, PORT_OFFLOADS | PORT_BROADCAST);
 	feed(vp, pool, (uint32_t)data[1] * data[1] + 1, data + 2, size - 2);
-	must(nic_capoff_wrap(&vp->vp_port, masks[data[0] >> 2 & 3], &port) ==
-		0,
+	must(nic_capoff_wrap(&vp->vp_port, masks[data[0] >> 2 & 3], &port) == 0,
 	    "capoff");
 	if (data[0] & 1) {
 		deliver(port);

@@ -146,8 +146,7 @@ TEST(short_takes_lose_nothing)
 			v[i] = tcp(&sk, i % 2 ? 14480 : 10, i % 2 ? 1448 : 0, 0,
 			    i + 1);
 		}
-		for (int turn = 0; left > 0 || sk.sk_port.pt_npend > 0;
-		    turn++) {
+		for (int turn = 0; left > 0 || sk.sk_port.pt_npend > 0; turn++) {
 			int k;
 
 			CHECK(turn < 100);

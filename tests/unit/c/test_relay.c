@@ -23,8 +23,9 @@ struct duo {
 static struct bsd_addr
 loopback(unsigned short port)
 {
-	struct bsd_addr a = { .family = AF_INET, .port = port,
-		.addr = { 127, 0, 0, 1 } };
+	struct bsd_addr a = {
+		.family = AF_INET, .port = port, .addr = { 127, 0, 0, 1 }
+	};
 
 	return a;
 }
@@ -296,8 +297,8 @@ TEST(orphan_flushes)
 	}
 	open_duo(&d);
 	while (sent < sizeof(out)) {
-		ssize_t n = send(d.fd, out + sent, sizeof(out) - sent,
-		    MSG_DONTWAIT);
+		ssize_t n =
+		    send(d.fd, out + sent, sizeof(out) - sent, MSG_DONTWAIT);
 
 		if (n < 0) {
 			(void)bsd_run(d.s, d.now);

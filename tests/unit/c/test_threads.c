@@ -282,8 +282,8 @@ again:
 		break;
 	case W_SEND:
 		do {
-			w->answer = bsd_send(w->so, buf, sizeof(buf), 0, NULL,
-			    -1);
+			w->answer =
+			    bsd_send(w->so, buf, sizeof(buf), 0, NULL, -1);
 		} while (w->answer > 0);
 		break;
 	default:
@@ -546,8 +546,7 @@ TEST(relays)
 		}
 		out[i] = (struct pump){ .fd = fd[0][0], .count = 400000 };
 		in[i] = (struct pump){ .fd = fd[1][0] };
-		CHECK_EQ(pthread_create(&out[i].thread, NULL, pump_out,
-			     &out[i]),
+		CHECK_EQ(pthread_create(&out[i].thread, NULL, pump_out, &out[i]),
 		    0);
 		CHECK_EQ(pthread_create(&in[i].thread, NULL, pump_in, &in[i]),
 		    0);

@@ -24,7 +24,8 @@ struct net {
 static struct bsd_addr
 addr4(unsigned a, unsigned b, unsigned c, unsigned d, unsigned short port)
 {
-	struct bsd_addr v = { .family = AF_INET, .port = port,
+	struct bsd_addr v = { .family = AF_INET,
+		.port = port,
 		.addr = { (unsigned char)a, (unsigned char)b, (unsigned char)c,
 		    (unsigned char)d } };
 
@@ -422,7 +423,8 @@ TEST(datagrams_refused)
 	struct net n;
 	unsigned short port;
 	int fd = host_socket(SOCK_DGRAM, &port);
-	struct bsd_addr to = addr4(10, 0, 2, 2, port), no = addr4(10, 9, 9, 9, 7);
+	struct bsd_addr to = addr4(10, 0, 2, 2, port),
+			no = addr4(10, 9, 9, 9, 7);
 	struct sockaddr_in sin = { .sin_family = AF_INET,
 		.sin_port = htons(port),
 		.sin_addr = { htonl(INADDR_LOOPBACK) } };
@@ -585,8 +587,8 @@ TEST(bad_arguments)
 	bsd_stack_free(s);
 }
 
-TESTS(RUN(both_ways_and_half_closes), RUN(the_host_closes_first),
-    RUN(refusals), RUN(resets), RUN(back_pressure), RUN(too_many_flows),
-    RUN(datagrams), RUN(datagrams_refused), RUN(forwarded_from_the_host),
+TESTS(RUN(both_ways_and_half_closes), RUN(the_host_closes_first), RUN(refusals),
+    RUN(resets), RUN(back_pressure), RUN(too_many_flows), RUN(datagrams),
+    RUN(datagrams_refused), RUN(forwarded_from_the_host),
     RUN(forward_without_descriptors), RUN(the_stack_goes_first),
     RUN(bad_arguments))

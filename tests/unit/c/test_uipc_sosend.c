@@ -36,9 +36,9 @@ TEST(long_local_datagrams)
 /* With no memory for all of a message none of it is sent. */
 TEST(no_memory_for_a_message)
 {
-	struct bsd_config cfg = { .name = "t",
-		.virtual_time = 1,
-		.mem_limit = 128 << 10 };
+	struct bsd_config cfg = {
+		.name = "t", .virtual_time = 1, .mem_limit = 128 << 10
+	};
 	struct stack *s;
 	struct socket *a, *b;
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.xsock.conftest import SECONDS
-from xsock import _fork, _proxy, _socket
+from xsock import _fork, _heirloom, _socket
 from xsock._wiring import Stack
 
 Pair = tuple[Any, Any]
@@ -180,14 +180,14 @@ def test_a_forked_child_goes_on_with_the_connection(pair: Pair, stack: Stack) ->
     client, server = pair
     near, far = client.getsockname(), client.getpeername()
     for sock in _fork._sockets(stack):
-        _proxy.bequeath(sock)
+        _heirloom.bequeath(sock)
     stack.core.fork_prepare()
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             stack.core.fork_child()
-            _proxy.inherit(client)
+            _heirloom.inherit(client)
             client.sendall(repr((client.getsockname(), client.getpeername())).encode())
             client.setsockopt(std.IPPROTO_TCP, std.TCP_NODELAY, 1)
             status = 0

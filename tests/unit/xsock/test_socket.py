@@ -296,7 +296,7 @@ def test_a_socket_in_a_cycle_is_asked_for_its_name_before_it_is_closed(
         pass
 
     def lose() -> None:
-        holders = []
+        holders: list[object] = []
         for _ in range(20):
             holder: Any = Holder()
             holder.sock = stack.socket()
