@@ -264,8 +264,8 @@ pcapng_finish_gso(const struct pkt *p, struct offload_hdr *oh)
 	sum = csum_fold(sum) +
 	    csum_fold(csum_pkt(p, oh->oh_end, p->p_pktlen - oh->oh_end));
 	folded = (uint16_t)~csum_fold(sum);
-	if (folded == 0) {
-		folded = 0xffff; /* the same sum; UDP's 0 means none */
+	if (folded == 0 && oh->oh_proto != PROTO_TCP) {
+		folded = 0xffff; /* UDP: 0 says that there is none */
 	}
 	memcpy(field, &folded, 2);
 }
@@ -288,8 +288,8 @@ pcapng_finish(const struct pcapng_port *pc, const struct pkt *p, uint8_t *b,
 	if ((p->p_flags & PKT_CSUM_PARTIAL) && at + 2 <= cap) {
 		sum = (uint16_t)~csum_fold(csum_pkt(p, p->p_csum_start,
 		    p->p_pktlen - p->p_csum_start));
-		if (sum == 0) {
-			sum = 0xffff; /* the same sum; UDP's 0 means none */
+		if (sum == 0 && p->p_csum_offset == 6) {
+			sum = 0xffff; /* UDP: 0 says that there is none */
 		}
 		memcpy(b + at, &sum, 2);
 	}

@@ -7,6 +7,7 @@
 #include "bsdcore/netinet/in_pcb.h"
 #include "bsdcore/netinet/ip.h"
 #include "bsdcore/netinet/ip_var.h"
+#include "bsdcore/netinet/udp.h"
 #include "bsdcore/sys/mbuf.h"
 
 static uint64_t
@@ -106,8 +107,10 @@ in_delayed_cksum(struct mbuf *m)
 	}
 	KASSERT(start + m->m_pkthdr.csum_stuff + 2u <= m->m_pkthdr.len);
 	sum = (uint16_t)~m_sum16(m, start, m->m_pkthdr.len - start);
-	/* To UDP zero means "no checksum"; to the others both zeros are one. */
-	if (sum == 0) {
+	/* To UDP zero means "no checksum". To the others both zeros are one, but
+	 * their sum is never written as 0xffff (RFC 1624), and tools say so. */
+	if (sum == 0 &&
+	    m->m_pkthdr.csum_stuff == offsetof(struct udphdr, uh_sum)) {
 		sum = 0xffff;
 	}
 	m_copyback(m, start + m->m_pkthdr.csum_stuff, sizeof(sum), &sum);

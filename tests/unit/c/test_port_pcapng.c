@@ -362,6 +362,36 @@ TEST(checksums_are_finished_in_the_record_only)
 	}
 }
 
+/* One TCP segment in 65536 sums up to zero, and that is how it is written. */
+TEST(a_sum_of_zero_is_replaced_for_udp_alone)
+{
+	static const struct {
+		int proto;
+		uint32_t word, field, want;
+	} row[2] = { { 6, 4, 16, 0 }, { 17, 0, 6, 0xffff } };
+	struct record rc;
+	int i;
+
+	setup();
+	for (i = 0; i < 2; i++) {
+		struct pkt *p = fake_packet(pool, 4, row[i].proto, 300, 0, true);
+		uint8_t *word = p->p_data + p->p_csum_start + row[i].word;
+		uint16_t rest;
+
+		memset(word, 0, 2);
+		rest = (uint16_t)~csum_fold(csum_pkt(p, p->p_csum_start,
+		    p->p_pktlen - p->p_csum_start));
+		memcpy(word, &rest, 2);
+		CHECK_EQ(send_pkt(p, 0), 1);
+	}
+	finish();
+	for (i = 0; i < 2; i++) {
+		CHECK(record(&rc));
+		CHECK_EQ(get16(rc.rc_data + 34 + row[i].field), row[i].want);
+		CHECK(fake_csum_ok(rc.rc_data, rc.rc_len));
+	}
+}
+
 TEST(a_super_segment_is_one_sound_packet)
 {
 	static const int kind[4][2] = { { 4, 6 }, { 6, 6 }, { 4, 17 },
@@ -569,6 +599,7 @@ TESTS(RUN(both_directions_with_times), RUN(raw_ip_is_another_link_type),
     RUN(comments_go_with_the_next_packet), RUN(only_what_was_taken_is_recorded),
     RUN(a_short_snaplen_keeps_the_length),
     RUN(checksums_are_finished_in_the_record_only),
+    RUN(a_sum_of_zero_is_replaced_for_udp_alone),
     RUN(a_super_segment_is_one_sound_packet),
     RUN(nonsense_offsets_touch_nothing),
     RUN(more_than_the_buffer_goes_to_the_file),
