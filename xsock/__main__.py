@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "demo": "show a program reaching a server of this host through its own stack",
     "ping": "send ICMP echo requests from a stack",
     "netstat": "show a running stack's sockets, routes, interfaces and counters",
+    "sysctl": "show or set tunables",
 }
 
 FAILURE, USAGE, NOT_FOUND = 1, 2, 127  # exit statuses, as the shell's

@@ -180,8 +180,17 @@ def _ping(stack: Stack, host: str, sequence: int, size: int, timeout: float) -> 
     return _ping.echo(stack, host, sequence, size, timeout)
 
 
+def _sysctl(stack: Stack, name: str | None = None, value: int = 0) -> Any:
+    if name is not None:
+        if name not in stack.core.sysctl:
+            raise ValueError(f"unknown tunable {name!r}; xsock sysctl lists them")
+        stack.core.sysctl[name] = value
+    return [row._asdict() for row in stack.core.sysctl.tunables()]
+
+
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "netstat": _netstat,
     "gateway": _gateway,
     "ping": _ping,
+    "sysctl": _sysctl,
 }

@@ -258,9 +258,11 @@ def tshark(capture: Path, *fields: str) -> list[list[str]]:
 
 def curl(*args: str, prefix: Sequence[str] = (), seconds: float = 50) -> str:
     """Run curl; its output. AssertionError with what it said if it fails."""
+    # A sanitizer's library is for Python programs; curl never gets going with it.
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     done = subprocess.run(
         [*prefix, "curl", "--silent", "--show-error", "--fail", *args],
-        capture_output=True, text=True, timeout=seconds, check=False,
+        capture_output=True, text=True, timeout=seconds, check=False, env=env,
     )  # fmt: skip
     assert done.returncode == 0, f"curl: {done.returncode}: {done.stderr[-2000:]}"
     return done.stdout

@@ -103,8 +103,22 @@ def test_netstat_and_ping_ask_a_running_stack(
             assert "2 sent, 2 answered" in capsys.readouterr().out
             with pytest.raises(_control.ControlError, match="unknown command"):
                 _control.ask(None, "format-disk")
+            pid = str(os.getpid())
+            assert main(["sysctl", "--pid", pid, "net.inet.tcp.delack=7"]) == 0
+            assert stack.core.sysctl["net.inet.tcp.delack"] == 7
+            assert main(["sysctl", "--pid", pid, "net.inet.tcp.delack=100000"]) == 1
+            assert "is not in 1..499" in capsys.readouterr().err
         finally:
             listening.close()
+
+
+def test_sysctl_shows_defaults_and_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sysctl", "tcp.delack"]) == 0
+    assert "RFC 9293" in capsys.readouterr().out
+    assert main(["sysctl", "net.inet.tcp.delack=7"]) == 2
+    assert "--pid" in capsys.readouterr().err
+    assert main(["sysctl", "--pid", "1", "net.inet.tcp.delack=soon"]) == 2
+    assert "not NAME=N" in capsys.readouterr().err
 
 
 def test_ping_from_a_stack_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
