@@ -152,20 +152,24 @@ class Engine:
         try:
             sock = self._alive()
             sock.settimeout(0)
-            while not self._has_plain():
+            left = self._plain_left()
+            while left is None:
                 self._take("")
-            sock.setsockopt(SOL_SOCKET, SO_LINGER, ABORT)
+                left = self._plain_left()
+            if left:
+                sock.setsockopt(SOL_SOCKET, SO_LINGER, ABORT)
         except (OSError, ValueError):
             return  # nothing more is there, or the end
         finally:
             self._filling.release()
 
-    def _has_plain(self) -> bool:
+    def _plain_left(self) -> bool | None:
+        """The program has data left to read; False: the stream ended; None: ask the network."""
         with self._state:
             try:
                 return self._object.pending() > 0 or bool(self._object.read(1))
             except _ssl.SSLWantReadError:
-                return False
+                return None
 
     # ---- the loop ----
 

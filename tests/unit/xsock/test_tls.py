@@ -38,8 +38,7 @@ def hook() -> Iterator[None]:
     undo()
 
 
-@pytest.fixture
-def tls(pair: Pair, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Pair]:
+def handshake(pair: Pair, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Pair:
     wrapped: list[ssl.SSLSocket] = []
     server = threading.Thread(
         target=lambda: wrapped.append(contexts[1].wrap_socket(pair[1], server_side=True))
@@ -47,8 +46,14 @@ def tls(pair: Pair, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator
     server.start()
     client: Any = contexts[0].wrap_socket(pair[0], server_hostname="localhost")
     server.join()
-    with client, wrapped[0]:
-        yield client, wrapped[0]
+    return client, wrapped[0]
+
+
+@pytest.fixture
+def tls(pair: Pair, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Pair]:
+    client, server = handshake(pair, contexts)
+    with client, server:
+        yield client, server
 
 
 def test_it_is_an_sslsocket_without_a_descriptor(tls: Pair) -> None:
@@ -151,6 +156,19 @@ def test_a_ragged_end(tls: Pair) -> None:
     else:
         with pytest.raises(ssl.SSLEOFError):
             client.recv(1)
+
+
+def test_closing_after_an_end_that_openssl_forgives(
+    pair: Pair, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    before = contexts[0].options
+    contexts[0].options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+    client, server = handshake(pair, contexts)
+    contexts[0].options = before
+    server._sslobj = None
+    server.close()
+    client.close()  # reads what came after the handshake, and the end of it
+    assert client.fileno() == -1
 
 
 def test_a_peer_that_does_not_speak_tls(
