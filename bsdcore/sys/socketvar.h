@@ -68,7 +68,6 @@ struct socket {
 	int so_traffic_class; /* service class */
 	int so_priority, so_mark;
 	uint32_t so_boundif; /* ifindex, 0 any */
-	int so_txtime;	     /* reserved for per-packet time; 0 */
 	uint64_t so_rcvtimeo,
 	    so_sndtimeo; /* ns, 0 none; SO_RCVTIMEO as stored */
 	struct sockbuf so_rcv, so_snd;
