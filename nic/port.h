@@ -44,6 +44,7 @@ enum port_link {
 #define PORT_CTL_MCAST_DEL 4 /* const uint8_t[6] */
 #define PORT_CTL_LINK 5	     /* int * out: 1 the carrier is up */
 #define PORT_CTL_MAC 6	     /* const uint8_t[6]: take frames for this one */
+#define PORT_CTL_FLOWADV 7 /* struct flow_advtab *, or NULL: where to suspend */
 
 struct port_stats {
 	uint64_t ps_rxpkts, ps_rxbytes, ps_rxdrops, ps_rxerrs;
