@@ -252,6 +252,7 @@ tcp_qostag(const struct socket *so, const struct mbuf *first, struct mbuf *m)
 
 	m->m_pkthdr.origin = so->so_origin;
 	if (first != NULL) {
+		m->m_pkthdr.pkt_flags |= PKTF_ORDERED;
 		if ((first->m_flags & M_TAG)) {
 			m->m_pkthdr.origin = first->m_pkthdr.origin;
 			if (first->m_pkthdr.svc < SVC_COUNT) {

@@ -75,6 +75,7 @@ struct mbpool;
 
 /* m_pkthdr.pkt_flags */
 #define PKTF_FLOW_ADV 0x0002 /* sender understands back-pressure */
+#define PKTF_ORDERED 0x0004  /* payload of a stream: PKT_ORDERED */
 #define PKTF_FORWARDED 0x10000
 #define PKTF_TCP_REXMT 0x200000
 
