@@ -278,6 +278,9 @@ static bool
 tcp_plan(struct tcpcb *tp, struct tcpsend *se)
 {
 	memset(se, 0, sizeof(*se));
+	if (tcp_qosheld(tp)) {
+		return plan_ack(tp, se);
+	}
 	if (plan_syn(tp, se) || plan_tlp(tp, se) || plan_hole(tp, se, true) ||
 	    plan_data(tp, se)) {
 		return true;
