@@ -239,8 +239,8 @@ int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
 #define BSD_SVC_COUNT 11
 /* Bytes and datagrams sent on so from now on carry class svc (-1: the socket's
  * own again) and are charged to originator origin (0 nobody), until the next
- * call; so one connection carries several. A segment is of the class of its
- * first byte. What so receives is charged to origin as well. */
+ * call; so one connection carries several. A segment is of the best
+ * class among its bytes, charged to whose the first is. What so receives is charged to origin as well. */
 int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
 /* Who sent and received how much: whole IP packets, by class. The first row is
  * nobody's (origin 0), the second of all originators beyond 256. */

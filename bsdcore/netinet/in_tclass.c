@@ -256,19 +256,65 @@ so_svcof(const struct socket *so, const struct mbuf *m)
 	    so->so_traffic_class;
 }
 
-void
-tcp_qostag(const struct socket *so, const struct mbuf *first, struct mbuf *m)
+uint32_t
+so_tagrun(const struct socket *so, const struct mbuf *m, uint32_t off,
+    uint32_t len, uint32_t seg)
 {
-	int svc = so_svcof(so, first);
+	const struct mbuf *first = m;
+	uint32_t run;
+
+	if (m == NULL || (so->so_qosflags & SOQ_TAGGED) == 0) {
+		return len;
+	}
+	for (run = m->m_len - off; run < len && m->m_next != NULL;
+	    run += m->m_len) {
+		m = m->m_next;
+		if (!sb_sametag(first, m)) {
+			return u32min(len, run < seg ? seg : run - run % seg);
+		}
+	}
+	return len;
+}
+
+/* The best class of len bytes from off in m on: what is urgent in a segment
+ * takes along what is not. */
+static int
+so_svcbest(const struct socket *so, const struct mbuf *m, uint32_t off,
+    uint32_t len)
+{
+	int best = so_svcof(so, m);
+
+	len += off;
+	while (len > m->m_len && (m->m_next != NULL)) {
+		int svc;
+
+		len -= m->m_len;
+		m = m->m_next;
+		svc = so_svcof(so, m);
+		if (svc_queue((unsigned)svc) < svc_queue((unsigned)best)) {
+			best = svc;
+		}
+	}
+	return best;
+}
+
+void
+tcp_qostag(const struct socket *so, const struct mbuf *first, uint32_t off,
+    uint32_t len, struct mbuf *m)
+{
+	int svc;
 
 	if (first != NULL) {
+		svc = so->so_qosflags & SOQ_TAGGED ?
+		    so_svcbest(so, first, off, len) :
+		    so_svcof(so, first);
 		m->m_pkthdr.pkt_flags |= PKTF_ORDERED;
 		m->m_pkthdr.origin =
 		    first->m_flags & M_TAG ? first->m_pkthdr.origin : 0;
 	} else {
 		m->m_pkthdr.origin = so->so_origin;
 		/* A throttled interface holds back data, not the peer's. */
-		svc = svc_isbackground(svc) ? SVC_BK : SVC_CTL;
+		svc = svc_isbackground(so_svc(so)) ? SVC_BK : SVC_CTL;
 	}
 	m->m_pkthdr.svc = (uint8_t)svc;
 }

@@ -446,11 +446,11 @@ tcp_mkpacket(struct tcpcb *tp, const struct tcpsend *se, uint32_t hdrlen)
 	m->m_len = hdrlen;
 	m->m_pkthdr.len = hdrlen + se->se_len;
 	if (se->se_len == 0) {
-		tcp_qostag(tp->t_so, NULL, m);
+		tcp_qostag(tp->t_so, NULL, 0, 0, m);
 		return m;
 	}
 	data = sbsndptr(sb, se->se_seq - tp->snd_una, &moff);
-	tcp_qostag(tp->t_so, data, m);
+	tcp_qostag(tp->t_so, data, moff, se->se_len, m);
 	if (se->se_len <= MHLEN - MAX_HDR - TCP_MAXHDRLEN) {
 		m_copydata(data, moff, se->se_len, mtodo(m, hdrlen));
 		m->m_len += se->se_len;
@@ -707,12 +707,16 @@ tcp_send(struct tcpcb *tp, struct tcpsend *se)
 	uint32_t segsz = tp->t_mss > optlen + 32 ? tp->t_mss - optlen : 32;
 	bool rexmt = se->se_hole != NULL || se->se_tlp ||
 	    SEQ_LT(se->se_seq, tp->snd_max);
+	uint32_t len = tcp_qosrun(tp, se->se_seq, se->se_len, segsz);
 	struct mbuf *m;
 	uint8_t *th;
 	int error;
 
-	if (se->se_len > segsz && tp->t_gsomax <= tp->t_maxseg) {
-		se->se_len = segsz;
+	if (len > segsz && tp->t_gsomax <= tp->t_maxseg) {
+		len = segsz;
+	}
+	if (len < se->se_len) {
+		se->se_len = len;
 		se->se_flags &= (uint8_t)~TH_FIN;
 	}
 	m = tcp_mkpacket(tp, se, TCP_HDRLEN + optlen);
