@@ -200,6 +200,37 @@ int sk_event_next(struct channel *ch, struct sk_event *ev);
 int sk_flow_admissible(struct channel *ch, uint32_t flowid);
 int sk_flow_advise(struct channel *ch, uint32_t flowid, unsigned flags);
 
+/* Monitor: copies of what crosses target go to tap, an end of another pipe that
+ * nobody else sends on, until either is closed; meta.spare tells the direction.
+ * dirs: SK_TX | SK_RX. */
+int sk_monitor(struct channel *target, struct channel *tap, int dirs);
+
+/* Kernel pipe: the other end is a provider's callbacks, which get the end that
+ * they serve. sync_tx: the user has sent, take it; sync_rx (may be NULL): the
+ * user may have room. 0 or a negative errno. pre_connect may refuse; all but
+ * sync_tx may be NULL. */
+struct kpipe;
+struct sk_provider_ops {
+	int (*nxpi_pre_connect)(void *arg, struct channel *end);
+	void (*nxpi_connected)(void *arg, struct channel *end);
+	int (*nxpi_sync_tx)(void *arg, struct channel *end);
+	int (*nxpi_sync_rx)(void *arg, struct channel *end);
+	void (*nxpi_pre_disconnect)(void *arg, struct channel *end);
+	void (*nxpi_disconnected)(void *arg, struct channel *end);
+};
+int sk_kpipe_open(const struct sk_params *p, const struct sk_provider_ops *ops,
+    void *arg, struct channel **user, struct kpipe **out);
+/* The same over an end whose other end is anywhere; the end is taken over, also
+ * on failure. Whoever waits on its descriptors calls sk_kpipe_run. */
+int sk_kpipe_attach(struct channel *end, const struct sk_provider_ops *ops,
+    void *arg, struct kpipe **out);
+/* Serve. 0: wait for a descriptor; 1: call again; -ENXIO: it is over. */
+int sk_kpipe_run(struct kpipe *kp);
+struct channel *sk_kpipe_end(struct kpipe *kp);
+void sk_kpipe_close(struct kpipe *kp);
+/* What is sent comes back. */
+const struct sk_provider_ops *sk_loopback_provider(void);
+
 size_t sk_sizeof_pkt(void); /* compared at import against other packages */
 size_t sk_sizeof_port(void);
 

@@ -27,6 +27,14 @@ fds_close(const int *fd, int n)
 static void
 channel_destroy(struct channel *ch)
 {
+	struct channel *tap = atomic_load(&ch->ch_tap);
+
+	if (tap != NULL) {
+		channel_drop(tap);
+	}
+	if (ch->ch_unkick != NULL) {
+		ch->ch_unkick(ch->ch_kickarg);
+	}
 	if (ch->ch_arena != NULL) {
 		skmem_arena_drop(ch->ch_arena);
 	}
@@ -35,6 +43,7 @@ channel_destroy(struct channel *ch)
 	free(ch->ch_kbft);
 	free(ch->ch_held);
 	pthread_mutex_destroy(&ch->ch_freelock);
+	pthread_mutex_destroy(&ch->ch_taplock);
 	fds_close(ch->ch_bell, 4);
 	fds_close(ch->ch_ep, 2);
 	fds_close(&ch->ch_control, 1);
@@ -93,6 +102,7 @@ channel_make(struct skmem_arena *ar, const struct sk_attach *a,
 	memset(ch, 0, sizeof(*ch));
 	atomic_init(&ch->ch_refs, 1);
 	pthread_mutex_init(&ch->ch_freelock, NULL);
+	pthread_mutex_init(&ch->ch_taplock, NULL);
 	ch->ch_arena = ar;
 	ch->ch_params = *p;
 	ch->ch_side = a->side;
@@ -319,6 +329,7 @@ sk_channel_stats(struct channel *ch, struct sk_stats *out)
 		.free = __atomic_load_n(&ch->ch_pool.pl_nfree, __ATOMIC_RELAXED),
 		.given =
 		    __atomic_load_n(&ch->ch_pool.pl_ngiven, __ATOMIC_RELAXED),
+		.mondropped = stat_read(&ch->ch_tapdropped),
 		.lent = atomic_load_explicit(&ch->ch_lent, memory_order_relaxed),
 	};
 	out->held = ch->ch_params.packets - out->free - out->given;

@@ -70,6 +70,10 @@ channel_bell(struct channel *ch, int dir)
 	atomic_uint *rung = &ch->ch_our->hf_heads->sh_rung[dir];
 	const uint64_t one = 1;
 
+	if (ch->ch_kick != NULL) {
+		ch->ch_kick(ch->ch_kickarg);
+		return;
+	}
 	if (arm == atomic_load_explicit(rung, memory_order_relaxed) ||
 	    atomic_exchange(rung, arm) == arm) {
 		return;

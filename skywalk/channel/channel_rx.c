@@ -194,7 +194,7 @@ rx_lend(struct channel *ch, struct sk_batch *b, uint32_t idx)
 	b->nfrags[i] = km->km_nfrags;
 	b->data[i] =
 	    skmem_buffer(ch->ch_arena, 1 - ch->ch_side, idx) + km->km_off;
-	monitor_tap(ch, SK_RX, 1 - ch->ch_side, idx, km->km_len, &b->meta[i]);
+	monitor_tap(ch, SK_RX, idx, km->km_len, &b->meta[i]);
 }
 
 /* Take up to n packets from the ring into b. SK_ACTIVE, or what is wrong with

@@ -93,14 +93,25 @@ tx_slots(struct channel *ch, uint32_t n)
 	return (int)n;
 }
 
+/* Free packets, and buflets for the longest one. */
+static bool
+tx_stocked(const struct channel *ch, uint32_t n)
+{
+	const struct sk_params *p = &ch->ch_params;
+	uint32_t most = p->max_frags - 1;
+
+	most = most < p->buflets ? most : p->buflets;
+	return ch->ch_pool.pl_nfree >= n && ch->ch_pool.pl_nbft >= most;
+}
+
 bool
 channel_tx_ready(struct channel *ch)
 {
 	if (tx_slots(ch, 1) <= 0) {
 		return false;
 	}
-	return ch->ch_pool.pl_nfree > 0 ||
-	    (channel_tx_reap(ch) == 0 && ch->ch_pool.pl_nfree > 0);
+	return tx_stocked(ch, 1) ||
+	    (channel_tx_reap(ch) == 0 && tx_stocked(ch, 1));
 }
 
 uint32_t
@@ -193,7 +204,7 @@ tx_place(struct channel *ch, uint32_t idx, uint32_t len,
 	sd->sd_len = len;
 	skmem_pool_give(&ch->ch_pool, idx);
 	ring_advance(&ch->ch_tx);
-	monitor_tap(ch, SK_TX, ch->ch_side, idx, len, meta);
+	monitor_tap(ch, SK_TX, idx, len, meta);
 }
 
 static void
@@ -233,35 +244,95 @@ sk_transmit(struct channel *ch, const uint32_t *idx, const uint32_t *len,
 	return room;
 }
 
-/* Copy len bytes into a new packet and place it. 1, 0 or an error. */
-static int
-tx_copy(struct channel *ch, const unsigned char *data, uint32_t len,
-    const struct sk_meta *meta)
+int
+channel_tx_iov(struct channel *ch, uint32_t idx, uint32_t len, struct iovec *iov)
 {
 	const uint32_t size = ch->ch_params.buffer;
-	uint32_t more = len > size ? (len - 1) / size : 0, idx, left, k, b;
+	uint32_t b = SK_NONE;
+	int n = 0;
+
+	do {
+		iov[n].iov_base = frag_data(ch, idx, b);
+		iov[n].iov_len = len < size ? len : size;
+		len -= (uint32_t)iov[n++].iov_len;
+		b = b == SK_NONE ? ch->ch_pool.pl_chain[idx] :
+				   ch->ch_pool.pl_bnext[b];
+	} while (b != SK_NONE);
+	return n;
+}
+
+/* A packet with room for len bytes, or what stands against it: 0 for full. */
+static int
+tx_alloc(struct channel *ch, uint32_t len, uint32_t *idx)
+{
+	const uint32_t size = ch->ch_params.buffer;
+	uint32_t more = len > size ? (len - 1) / size : 0;
 
 	if (more >= ch->ch_params.max_frags || more > ch->ch_params.buflets) {
 		return -EMSGSIZE;
 	}
-	idx = skmem_pool_alloc(&ch->ch_pool, more);
-	if (idx == SK_NONE) {
+	*idx = skmem_pool_alloc(&ch->ch_pool, more);
+	if (*idx == SK_NONE) {
 		if (channel_tx_reap(ch) != 0) {
 			return -ENXIO;
 		}
-		idx = skmem_pool_alloc(&ch->ch_pool, more);
-		if (idx == SK_NONE) {
-			return 0;
+		*idx = skmem_pool_alloc(&ch->ch_pool, more);
+	}
+	return *idx != SK_NONE;
+}
+
+/* Copy len bytes into a new packet and place it. 1, 0 or an error. */
+static int
+tx_copy(struct channel *ch, const unsigned char *data, uint32_t len)
+{
+	const uint32_t size = ch->ch_params.buffer;
+	uint32_t idx, at, k, b = SK_NONE;
+	int result = tx_alloc(ch, len, &idx);
+
+	if (result <= 0) {
+		return result;
+	}
+	for (at = 0; at < len || at == 0; at += k) {
+		k = len - at < size ? len - at : size;
+		memcpy(frag_data(ch, idx, b), data + at, k);
+		b = b == SK_NONE ? ch->ch_pool.pl_chain[idx] :
+				   ch->ch_pool.pl_bnext[b];
+		if (b == SK_NONE) {
+			break;
 		}
 	}
-	k = len < size ? len : size;
-	memcpy(frag_data(ch, idx, SK_NONE), data, k);
-	for (left = len - k, b = ch->ch_pool.pl_chain[idx]; b != SK_NONE;
-	    b = ch->ch_pool.pl_bnext[b]) {
-		data += k;
-		k = left < size ? left : size;
-		memcpy(frag_data(ch, idx, b), data, k);
-		left -= k;
+	tx_place(ch, idx, len, NULL);
+	return 1;
+}
+
+/* The same from pieces. */
+static int
+tx_copyv(struct channel *ch, const struct iovec *iov, int n, uint32_t len,
+    const struct sk_meta *meta)
+{
+	struct iovec to[SK_MAX_FRAGS];
+	uint32_t idx, j = 0, used = 0;
+	int result = tx_alloc(ch, len, &idx);
+
+	if (result <= 0) {
+		return result;
+	}
+	channel_tx_iov(ch, idx, len, to);
+	for (int i = 0; i < n; i++) {
+		size_t at = 0, k;
+
+		while (at < iov[i].iov_len) {
+			if (used == to[j].iov_len) {
+				j++;
+				used = 0;
+			}
+			k = to[j].iov_len - used;
+			k = k < iov[i].iov_len - at ? k : iov[i].iov_len - at;
+			memcpy((uint8_t *)to[j].iov_base + used,
+			    (const uint8_t *)iov[i].iov_base + at, k);
+			at += k;
+			used += (uint32_t)k;
+		}
 	}
 	tx_place(ch, idx, len, meta);
 	return 1;
@@ -279,7 +350,7 @@ sk_send_batch(struct channel *ch, const unsigned char *data,
 	}
 	room = tx_slots(ch, n);
 	while (sent < room &&
-	    (result = tx_copy(ch, data + bytes, len[sent], NULL)) > 0) {
+	    (result = tx_copy(ch, data + bytes, len[sent])) > 0) {
 		bytes += len[sent++];
 	}
 	if (sent > 0) {
@@ -294,7 +365,7 @@ sk_send_batch(struct channel *ch, const unsigned char *data,
 }
 
 int
-sk_send(struct channel *ch, const unsigned char *data, uint32_t len,
+channel_sendv(struct channel *ch, const struct iovec *iov, int n, uint32_t len,
     const struct sk_meta *meta)
 {
 	int result;
@@ -304,7 +375,7 @@ sk_send(struct channel *ch, const unsigned char *data, uint32_t len,
 	}
 	result = tx_slots(ch, 1);
 	if (result > 0) {
-		result = tx_copy(ch, data, len, meta);
+		result = tx_copyv(ch, iov, n, len, meta);
 	}
 	if (result > 0) {
 		stat_add(&ch->ch_txcopied, len);
@@ -313,6 +384,16 @@ sk_send(struct channel *ch, const unsigned char *data, uint32_t len,
 		stat_add(&ch->ch_txfull, 1);
 	}
 	return result;
+}
+
+int
+sk_send(struct channel *ch, const unsigned char *data, uint32_t len,
+    const struct sk_meta *meta)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)data,
+		.iov_len = len };
+
+	return channel_sendv(ch, &iov, 1, len, meta);
 }
 
 int

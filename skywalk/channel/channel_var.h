@@ -9,6 +9,7 @@
 #define SKYWALK_CHANNEL_CHANNEL_VAR_H
 
 #include <pthread.h>
+#include <sys/uio.h>
 
 #include "skywalk/channel/ring.h"
 #include "skywalk/mem/skmem_arena.h"
@@ -39,6 +40,12 @@ struct channel {
 	int ch_bell[4]; /* 2 * side + direction */
 	int ch_ep[2];	/* what this end sleeps on, by direction */
 	int ch_control, ch_pidfd;
+	/* A kernel pipe's provider is called where others are woken; set
+	 * before the channel is used. */
+	void (*ch_kick)(void *), (*ch_unkick)(void *);
+	void *ch_kickarg;
+	_Atomic(struct channel *) ch_tap; /* the monitor of this one */
+	atomic_int ch_tapdirs;		  /* as a monitor: what it copies */
 
 	/* The sender's. */
 	_Alignas(64) struct channel_ring ch_tx;
@@ -60,6 +67,9 @@ struct channel {
 	struct channel_ring ch_free;
 	atomic_uchar *ch_held; /* of its packets: here now */
 	atomic_uint ch_lent;
+	/* A monitor's end: whoever gives or takes at the one it watches. */
+	pthread_mutex_t ch_taplock;
+	uint64_t ch_tapdropped;
 	_Atomic uint64_t ch_bells;
 };
 
@@ -114,6 +124,12 @@ bool channel_tx_ready(struct channel *ch);
 int channel_tx_reap(struct channel *ch);
 /* A packet or an event has come. */
 bool channel_rx_ready(struct channel *ch);
+/* Copy one packet out of pieces and give it. 1, 0 or an error. */
+int channel_sendv(struct channel *ch, const struct iovec *iov, int n,
+    uint32_t len, const struct sk_meta *meta);
+/* The pieces of a packet of ours that is len bytes long. */
+int channel_tx_iov(struct channel *ch, uint32_t idx, uint32_t len,
+    struct iovec *iov);
 /* Own packets that the other end has are ours again: it is gone. */
 void channel_reclaim(struct channel *ch);
 
