@@ -37,7 +37,7 @@ class Parts:
         try:
             if config.nic.kind != "lo":
                 self._interface()
-            self._tune()
+            self.tune(self.stack)
             self.host = self._host()
             self.stack.start()
             for rule in config.forward:
@@ -86,10 +86,15 @@ class Parts:
             self._capture = port.raw
         return port
 
-    def _tune(self) -> None:
+    def client_ports(self, stack: Stack, doorbell: int) -> dict[str, tuple[Any, Any]]:
+        """By interface, a port for *stack* beside ours, and its pool, held for the caller."""
+        return {}
+
+    def tune(self, stack: Stack) -> None:
+        """Give *stack* the tunables of the configuration."""
         for name, value in self.config.sysctl.items():
             try:
-                self.stack.sysctl[name] = value
+                stack.sysctl[name] = value
             except KeyError:
                 raise ConfigError(f"sysctl: there is no tunable {name!r}") from None
             except ValueError as error:
