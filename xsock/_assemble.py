@@ -75,10 +75,13 @@ class Parts:
             self.stack.add_route(every, gateway, "en0")
 
     def _wrapped(self, port: nic.Port) -> nic.Port:
-        """Faults next to the wire, the capture next to the stack: it shows what the stack sees."""
+        """Faults next to the wire, queues by class above them, the capture on top: it shows what
+        the stacks see."""
         config = self.config
         if config.fault is not None:
             port = nic.wrap_fault(port, config.fault)
+        if config.classq is not None:
+            port = nic.wrap_classq(port, config.classq)
         if config.pcap is not None:
             offset = time.time_ns() - time.monotonic_ns()
             path = _capture_path(config.pcap)

@@ -212,7 +212,8 @@ in_portlisten(struct stack *s, struct portres *pr)
 	k = flow_key(pr->pr_proto, &pr->pr_laddr, pr->pr_port, NULL, 0);
 	error = fl->fl_ops->no_reserve(fl->fl_arg, &k,
 	    pr->pr_flags | FLOW_LISTENER);
-	if (error == 0) {
+	if (error == 0) { /* counted twice now */
+		fl->fl_ops->no_release(fl->fl_arg, &k);
 		pr->pr_flags |= FLOW_LISTENER;
 	}
 	return error;

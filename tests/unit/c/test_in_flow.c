@@ -27,11 +27,8 @@ sp_reserve(void *arg, const struct flow_key *k, unsigned flags)
 	}
 	sp->sp_last = *k;
 	sp->sp_flags = flags;
-	if (flags & FLOW_LISTENER) {
-		sp->sp_listening++;
-	} else {
-		sp->sp_reserved++;
-	}
+	sp->sp_listening += (flags & FLOW_LISTENER) != 0;
+	sp->sp_reserved++;
 	return 0;
 }
 
