@@ -26,26 +26,25 @@ class ClientParts:
     *doorbell* is an eventfd of the loop's: it is written when there is something
     to run the stack for. The loop reads it before it runs the stack. close()
     resets what is open and frees everything; the doorbell stays the loop's.
+    After a fork(2) the child's copy is dead: calls on it answer ECONNABORTED.
     """
 
     def __init__(self, parts: Parts, doorbell: int) -> None:
         self.doorbell = doorbell
         self.stack = Stack(f"{parts.config.name}-client")
-        self._pools: list[Any] = []
+        self._parts = parts
+        self._side: Any = None
         try:
             parts.tune(self.stack)
-            self._join(parts)
+            self._side = parts.switch.client(self.stack, doorbell)
+            for name, port in self._side.ports.items():
+                self.stack.attach(port, name)
+                if name != "lo0":
+                    self._mirror(parts.stack, name)
         except BaseException:
             self.close()
             raise
-
-    def _join(self, parts: Parts) -> None:
-        """Be a client on every flowswitch of *parts*."""
-        for name, (raw, pool) in parts.client_ports(self.stack, self.doorbell).items():
-            self._pools.append(pool)
-            self.stack.attach(raw, name)
-            if name != "lo0":
-                self._mirror(parts.stack, name)
+        parts.clients.add(self)
 
     def _mirror(self, host: Stack, name: str) -> None:
         """Addresses and routes of the host's interface; next hops are the flowswitch's affair."""
@@ -64,6 +63,8 @@ class ClientParts:
     def close(self) -> None:
         """Reset what is open and free it. Twice is harmless."""
         self.stack.close()
-        for pool in self._pools:
-            pool.drop()
-        self._pools.clear()
+        side, self._side = self._side, None
+        if side is None:
+            return
+        self._parts.clients.discard(self)
+        self._parts.switch.leave(side)

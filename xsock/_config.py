@@ -122,8 +122,9 @@ def _pairs(text: str) -> dict[str, int]:
 
 _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "nic": NicSpec.parse, "addr": _cidr, "gateway": _host, "dns": _list(_host), "mtu": _mtu,
-    "pcap": str, "fault": FaultSpec.parse, "classq": ClassqSpec.parse, "loopback": _one_of(*LOOPBACK),
-    "resolver": _one_of(*RESOLVER), "forward": _list(_forward), "linger": _seconds,
+    "pcap": str, "fault": FaultSpec.parse, "classq": ClassqSpec.parse,
+    "loopback": _one_of(*LOOPBACK), "resolver": _one_of(*RESOLVER),
+    "forward": _list(_forward), "linger": _seconds,
     "name": str, "control": _switch, "sysctl": _pairs,
 }  # fmt: skip
 assert set(_READERS) == {item.name for item in fields(Config)}

@@ -16,6 +16,7 @@ TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    import bsdcore.stack
     from xsock._client import ClientParts
     from xsock._config import Config
 
@@ -65,6 +66,11 @@ class Stack:
         from xsock._client import ClientParts
 
         return ClientParts(self._parts, doorbell)
+
+    @property
+    def clients(self) -> tuple[bsdcore.stack.Stack, ...]:
+        """The stacks of event loops beside this one."""
+        return tuple(client.stack for client in self._parts.clients)
 
     def drain(self, timeout: float | None = None) -> int:
         """Wait until what was sent is acknowledged; how many connections still have some."""
