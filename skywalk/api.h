@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 struct channel;
-struct port;
 
 /* A packet is found by its number; of its bytes at most SK_MAX_FRAGS pieces. */
 #define SK_BATCH 64	/* packets that one call moves at most */
@@ -107,6 +106,130 @@ struct sk_stats {
 	uint32_t free, held;  /* own packets: in the pool; with the user */
 	uint32_t given, lent; /* own packets the peer has; its packets here */
 };
+
+/* Fill in defaults; -EINVAL: cannot be. */
+int sk_params_check(struct sk_params *p);
+
+/* Two memfds, one for each end to write. */
+int sk_arena_create(const struct sk_params *p, int memfd[2]);
+
+/* What an end in another process needs. The descriptors are taken over, also
+ * on failure; control (a stream socket to the other end's process) and pidfd
+ * may be -1. bell[side][0] wakes that side's receiver, [1] its sender. */
+struct sk_attach {
+	int side;
+	int memfd[2];
+	int bell[4]; /* 2 * side + direction */
+	int control, pidfd;
+};
+int sk_channel_attach(const struct sk_params *p, const struct sk_attach *a,
+    struct channel **out);
+/* Both ends in one process, which share one mapping. */
+int sk_pipe_open(const struct sk_params *p, struct channel *out[2]);
+/* End the channel: this end's calls answer -ENXIO, the other end's too when it
+ * has received what was sent. Any thread, any number of times. */
+void sk_channel_close(struct channel *ch);
+/* Close it and give up the pointer. Memory stays until the last packet lent is
+ * released. */
+void sk_channel_free(struct channel *ch);
+/* Take its memory away: what was shared reads as zeros from now on. */
+void sk_channel_defunct(struct channel *ch);
+/* In a forked child: give up what belongs to the parent. */
+void sk_channel_forked(struct channel *ch);
+void sk_channel_info(struct channel *ch, struct sk_info *out);
+void sk_channel_stats(struct channel *ch, struct sk_stats *out);
+int sk_channel_reason(struct channel *ch);
+
+/* SK_TX: take back what the peer has released. SK_RX: see what it has sent.
+ * Both look whether it still lives. 0, or -ENXIO: the channel has ended. */
+int sk_channel_sync(struct channel *ch, int dirs);
+/* Wait until dir may go on, negative: for ever. 1 it may (or the wait ended for
+ * nothing: try), 0 timeout, -EINTR, -ENXIO. */
+int sk_channel_wait(struct channel *ch, int dir, int64_t timeout_ns);
+/* Whether dir may go on (1); if not (0), its fd will poll readable when it may. */
+int sk_channel_arm(struct channel *ch, int dir);
+
+/* Sending: one thread at a time. Counts, 0 for full, or -ENXIO. A packet
+ * allocated is the caller's until it is freed or transmitted. */
+int sk_packet_alloc(struct channel *ch, uint32_t *idx, uint32_t n);
+void sk_packet_free(struct channel *ch, const uint32_t *idx, uint32_t n);
+/* The buffer of a packet of ours: SK_PARAMS buffer bytes. */
+unsigned char *sk_packet_data(struct channel *ch, uint32_t idx);
+/* Give packets of one buffer to the other end, the first len[i] bytes of each;
+ * meta may be NULL. Takes the first k and answers k, or -EINVAL: not allocated,
+ * or longer than a buffer. */
+int sk_transmit(struct channel *ch, const uint32_t *idx, const uint32_t *len,
+    const struct sk_meta *meta, uint32_t n);
+/* Copy and give: one payload after the other in data, len[i] bytes each. */
+int sk_send_batch(struct channel *ch, const unsigned char *data,
+    const uint32_t *len, uint32_t n);
+/* One packet, of as many buffers as it needs. 1, 0, -EMSGSIZE or -ENXIO. */
+int sk_send(struct channel *ch, const unsigned char *data, uint32_t len,
+    const struct sk_meta *meta);
+/* Slots and packets that can be sent now. */
+uint32_t sk_tx_room(struct channel *ch);
+
+/* Receiving: one thread at a time. */
+int sk_receive(struct channel *ch, struct sk_batch *b, uint32_t max);
+/* Any thread. */
+void sk_release(struct channel *ch, const uint32_t *idx, uint32_t n);
+/* Piece f of a packet received. */
+const unsigned char *sk_packet_frag(struct channel *ch, uint32_t idx,
+    uint32_t f, uint32_t *len);
+/* Copy out and release: payloads one after the other in buf, their lengths in
+ * len. Packets, 0 for none, -EMSGSIZE: the first does not fit, or -ENXIO. */
+int sk_receive_copy(struct channel *ch, unsigned char *buf, size_t size,
+    uint32_t *len, uint32_t max);
+uint32_t sk_rx_pending(struct channel *ch);
+
+/* A batch received for a user who shares it out: dropping it releases all its
+ * packets and what it holds of the channel. Any thread may drop. */
+struct sk_lend;
+struct sk_lend *sk_lend_receive(struct channel *ch, uint32_t max, int *error);
+const struct sk_batch *sk_lend_batch(const struct sk_lend *l);
+const unsigned char *sk_lend_frag(const struct sk_lend *l, uint32_t i,
+    uint32_t f, uint32_t *len);
+void sk_lend_drop(struct sk_lend *l);
+
+/* Events. */
+int sk_event_post(struct channel *ch, const struct sk_event *ev);
+int sk_event_next(struct channel *ch, struct sk_event *ev);
+
+/* A flow's advisory as the other end set it: 0, ENOBUFS (suspended), ENOENT
+ * (not this flow's), ENXIO, EINVAL, negative. */
+int sk_flow_admissible(struct channel *ch, uint32_t flowid);
+int sk_flow_advise(struct channel *ch, uint32_t flowid, unsigned flags);
+
+/* Monitor: copies of what crosses target go to tap, an end of another pipe that
+ * nobody else sends on, until either is closed; meta.spare tells the direction.
+ * dirs: SK_TX | SK_RX. */
+int sk_monitor(struct channel *target, struct channel *tap, int dirs);
+
+/* Kernel pipe: the other end is a provider's callbacks, which get the end that
+ * they serve. sync_tx: the user has sent, take it; sync_rx (may be NULL): the
+ * user may have room. 0 or a negative errno. pre_connect may refuse; all but
+ * sync_tx may be NULL. */
+struct kpipe;
+struct sk_provider_ops {
+	int (*nxpi_pre_connect)(void *arg, struct channel *end);
+	void (*nxpi_connected)(void *arg, struct channel *end);
+	int (*nxpi_sync_tx)(void *arg, struct channel *end);
+	int (*nxpi_sync_rx)(void *arg, struct channel *end);
+	void (*nxpi_pre_disconnect)(void *arg, struct channel *end);
+	void (*nxpi_disconnected)(void *arg, struct channel *end);
+};
+int sk_kpipe_open(const struct sk_params *p, const struct sk_provider_ops *ops,
+    void *arg, struct channel **user, struct kpipe **out);
+/* The same over an end whose other end is anywhere; the end is taken over, also
+ * on failure. Whoever waits on its descriptors calls sk_kpipe_run. */
+int sk_kpipe_attach(struct channel *end, const struct sk_provider_ops *ops,
+    void *arg, struct kpipe **out);
+/* Serve. 0: wait for a descriptor; 1: call again; -ENXIO: it is over. */
+int sk_kpipe_run(struct kpipe *kp);
+struct channel *sk_kpipe_end(struct kpipe *kp);
+void sk_kpipe_close(struct kpipe *kp);
+/* What is sent comes back. */
+const struct sk_provider_ops *sk_loopback_provider(void);
 
 size_t sk_sizeof_pkt(void); /* compared at import against other packages */
 size_t sk_sizeof_port(void);

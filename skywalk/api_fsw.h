@@ -126,7 +126,7 @@ struct sk_flow_info {
 	unsigned char laddr[16], faddr[16];
 	uint16_t lport, fport;
 	uint8_t proto;
-	uint8_t kind; /* SK_OWNER_* */
+	uint8_t kind;  /* SK_OWNER_* */
 	uint8_t state; /* 0 reserved, 1 attached, 2 lingering */
 	uint8_t tcp; /* 0 nothing seen, 1 opening, 2 open, 3 closing, 4 closed */
 	uint32_t flowid, suspended;
