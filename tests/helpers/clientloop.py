@@ -56,6 +56,10 @@ class ClientLoop:
             if select.select([self.doorbell], [], [], min(max(wait, 0), left))[0]:
                 os.eventfd_read(self.doorbell)
 
+    def wait(self, sock: Socket, events: int) -> None:
+        """Until one of *events* holds for *sock*."""
+        self.until(lambda: sock.poll() & events)
+
     def connect(self, host: str, port: int) -> Socket:
         """A TCP connection that stands, or the OSError that it ended with."""
         sock = self.stack.socket(2, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from tests.helpers.clientloop import POLLERR, POLLIN, ClientLoop
 from xsock._wiring import Stack
 
 LO = "127.0.0.1"
+IN_USE = "Address already in use"
 
 
 @pytest.fixture
@@ -126,14 +126,12 @@ def test_datagrams(host: Stack, loop: ClientLoop) -> None:
 def test_ports_are_taken_once(host: Stack, loop: ClientLoop) -> None:
     with host.socket() as ours:
         ours.bind(("0.0.0.0", 8084))
-        with pytest.raises(OSError) as caught:
+        with pytest.raises(OSError, match=IN_USE):
             loop.stack.socket(2, 1).bind(LO, 8084)
-        assert caught.value.errno == errno.EADDRINUSE
     theirs = loop.stack.socket(2, 1)
     theirs.bind(LO, 8084)
-    with host.socket() as ours, pytest.raises(OSError) as caught:
+    with host.socket() as ours, pytest.raises(OSError, match=IN_USE):
         ours.bind(("0.0.0.0", 8084))
-    assert caught.value.errno == errno.EADDRINUSE
     theirs.close()
     with host.socket() as ours:
         ours.bind(("0.0.0.0", 8084))
@@ -153,7 +151,7 @@ def test_ephemeral_ports_never_meet(host: Stack, loop: ClientLoop) -> None:
         ports.append(sock.getsockname()[1])
     assert sorted(ports) == list(range(40000, 40040))
     for stack in (host.core, loop.stack):
-        with pytest.raises(OSError, match="Address already in use"):
+        with pytest.raises(OSError, match=IN_USE):
             stack.socket(2, 2).bind(LO, 0)
 
 
