@@ -103,7 +103,9 @@ struct bsd_sockinfo { /* netstat -an */
 #define BSD_IFF_ANYIP 16
 
 /* The stack uses the port from now on; it is closed by bsd_stack_free() or
- * bsd_if_detach(). Answers the interface index (> 0). */
+ * bsd_if_detach(). Answers the interface index (> 0). A raw IP port with the name
+ * lo0 leads to other stacks over the same addresses: what a packet that this stack
+ * sends to itself finds nobody for goes there. */
 int bsd_if_attach(struct stack *s, struct port *port, const char *name);
 int bsd_if_detach(struct stack *s, unsigned int ifindex);
 int bsd_if_flags(struct stack *s, unsigned int ifindex, unsigned int set,
@@ -126,6 +128,24 @@ int bsd_if_list(struct stack *s, struct bsd_ifinfo *v, int n);
 int bsd_route_list(struct stack *s, struct bsd_rtinfo *v, int n);
 int bsd_arp_list(struct stack *s, struct bsd_arpinfo *v, int n);
 int bsd_sock_list(struct stack *s, struct bsd_sockinfo *v, int n);
+
+/* ---- beside other stacks (nic/flow.h) ---- */
+
+/* Take ports in a namespace shared with others (struct netns_ops and its
+ * argument), and heed its advisory table (struct flow_advtab), which may be
+ * NULL. Both outlive the stack. -EBUSY: there are sockets already. */
+int bsd_set_netns(struct stack *s, const void *netns_ops, void *arg,
+    const void *flow_advtab);
+/* *fr: the struct flow_resolver of an Ethernet interface, valid until
+ * bsd_stack_free(). It takes the stack's lock. */
+int bsd_resolver(struct stack *s, unsigned int ifindex, const void **fr);
+/* fn(arg) after a neighbour, route or address has changed, so that a next hop may
+ * be another, or known now; under the stack's lock, so it must not call the
+ * stack. fn NULL: none. */
+void bsd_set_flow_event(struct stack *s, void (*fn)(void *arg), void *arg);
+/* Makes netisr look at its ports and at flows that were suspended. From any
+ * thread, under any lock; nothing happens to a stack without a thread. */
+void bsd_wake(void *stack);
 
 int bsd_sysctl_get(struct stack *s, const char *name, int64_t *out);
 int bsd_sysctl_set(struct stack *s, const char *name, int64_t value);

@@ -137,7 +137,8 @@ struct socket {
 #define SS_CONNPENDING 0x0100	 /* EINPROGRESS was answered, the end not */
 #define SS_CLOSING 0x0200	 /* the last call in flight closes */
 #define SS_SHUTDOWN 0x0400	 /* the user said shutdown(SHUT_WR) */
-#define SS_PEERDONE 0x1000	 /* the peer has ended its stream in order */
+#define SS_SUSPENDED 0x0800 /* datagrams: the way out is full, no POLLOUT */
+#define SS_PEERDONE 0x1000  /* the peer has ended its stream in order */
 
 /* Keep a socket while the lock is dropped; sorele() may free it, and closes it
  * if the user did meanwhile. */
