@@ -1,0 +1,631 @@
+"""Connections that carry a stream of bytes: the calls, and TCP.
+
+Back-pressure: the stack's send buffer is the queue, and its size is the high-water
+mark, so send() returns when all of its bytes are owned by the stack and no more than
+that are queued. What does not fit stays with the sender who waits.
+
+Cancellation: a cancelled receive has consumed nothing; what a longer receive had
+gathered goes back to where the next one finds it. A cancelled send that had queued a part
+leaves a hole in the stream that nobody can mend, so the send side is unusable from
+then on, and ``send_accepted`` and a note on the exception say how much was taken.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+
+from bsdcore._ffi import ffi, lib
+from bsdcore.sockets import address, unpack
+from xsock.nw._connection import TERMINAL, Connection, State
+from xsock.nw._errors import NetworkError, broken, failed
+from xsock.nw._loop import BUFFER, ERRORS, READ, WRITE
+from xsock.nw._report import Attempt, DataTransferReport, TCPInfo
+from xsock.nw._wait import TURN_OPS
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
+    from xsock.nw._loop import Driver
+    from xsock.nw._wait import Waiter
+
+__all__ = ["ByteConnection", "Chunk", "TCPConnection"]
+
+DONTWAIT: Final = 0x40  # MSG_DONTWAIT
+EAGAIN: Final = -errno.EAGAIN
+NULL: Final = ffi.NULL
+SOL_SOCKET: Final = 1
+SO_ERROR: Final = 4
+SO_SNDBUF: Final = 7
+SO_RCVBUF: Final = 8
+SO_LINGER: Final = 13
+IPPROTO_TCP: Final = 6
+TCP_NODELAY: Final = 1
+TCP_INFO: Final = 11
+SHUT_WR: Final = 1
+HIGH_WATER: Final = 262_144
+_recv: Final = lib.bsd_recv
+_send: Final = lib.bsd_send
+_view: Final = ffi.buffer
+_INFO: Final = struct.Struct("=8B24I4Q6I4Q2I2Q4I")  # struct tcp_info of Linux
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a stream or message. *is_complete*: nothing follows it."""
+
+    data: bytes
+    context: Any = None
+    is_complete: bool = False
+
+
+class ByteConnection(Connection, ByteStream):
+    """A connection whose top protocol carries a stream of bytes.
+
+    One task may receive and one may send at a time; a second raises BusyResourceError.
+    """
+
+    def __init__(self, driver: Driver, endpoint: Any, parameters: Any) -> None:
+        super().__init__(driver, endpoint, parameters)
+        self._held = bytearray()  # received, and given back by a longer receive
+        self._is_receiving = False
+        self._is_sending = False
+        self.send_accepted = 0
+
+    @abstractmethod
+    async def _receive_some(self, max_bytes: int) -> bytes:
+        """At least one byte, not from what is held; EndOfStream at the end."""
+
+    @abstractmethod
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """At least one byte and at most *max_bytes*; EndOfStream after the peer's FIN."""
+
+    @abstractmethod
+    async def send(self, data: Buffer, context: Any = None, *, end_of_stream: bool = False) -> None:
+        """Send all of *data*; returns when it is queued within the high-water mark.
+
+        *end_of_stream* half-closes after it.
+        """
+
+    @abstractmethod
+    def try_send(self, data: Buffer) -> int:
+        """Queue what fits now; how many bytes that were."""
+
+    # ---- receiving, built on _receive_some ----
+
+    def _lock_receive(self) -> None:
+        if self._is_receiving:
+            raise anyio.BusyResourceError("receiving from")
+        self._is_receiving = True
+
+    def _take(self, count: int) -> bytes:
+        data = bytes(self._held[:count])
+        del self._held[:count]
+        return data
+
+    async def _fill(self, count: int) -> None:
+        """Hold at least *count* bytes; EndOfStream if there will not be as many."""
+        held = self._held
+        while len(held) < count:
+            held += await self._receive_some(max(count - len(held), BUFFER))
+
+    async def receive_range(self, at_least: int = 1, at_most: int = 65536) -> Chunk:
+        """Between *at_least* and *at_most* bytes; fewer, and complete, at the end of the stream.
+
+        EndOfStream if nothing at all is left.
+        """
+        if not 1 <= at_least <= at_most:
+            raise ValueError(f"1 <= at_least <= at_most is wanted, not {at_least}, {at_most}")
+        if not self._is_ready:
+            await self._receive_ready()
+        self._lock_receive()
+        try:
+            await self._fill(at_least)
+        except anyio.EndOfStream:
+            if not self._held:
+                raise
+            return Chunk(self._take(at_most), is_complete=True)
+        finally:
+            self._is_receiving = False
+        return Chunk(self._take(at_most))
+
+    async def receive_exactly(self, count: int) -> bytes:
+        """*count* bytes; anyio.IncompleteRead, and they stay readable, if the stream ends before."""
+        if count < 0:
+            raise ValueError("count must not be negative")
+        if not self._is_ready:
+            await self._receive_ready()
+        self._lock_receive()
+        try:
+            await self._fill(count)
+        except anyio.EndOfStream:
+            raise anyio.IncompleteRead from None
+        finally:
+            self._is_receiving = False
+        return self._take(count)
+
+    async def receive_until(self, delimiter: bytes, max_bytes: int) -> bytes:
+        """The bytes before *delimiter*, which is consumed too.
+
+        anyio.DelimiterNotFound if it is not within the first *max_bytes*,
+        anyio.IncompleteRead if the stream ends before; both consume nothing.
+        """
+        if not delimiter:
+            raise ValueError("an empty delimiter")
+        if not self._is_ready:
+            await self._receive_ready()
+        self._lock_receive()
+        held, start = self._held, 0
+        try:
+            while (at := held.find(delimiter, start, max_bytes + len(delimiter))) < 0:
+                if len(held) >= max_bytes + len(delimiter):
+                    raise anyio.DelimiterNotFound(max_bytes)
+                start = max(len(held) - len(delimiter) + 1, 0)
+                held += await self._receive_some(BUFFER)
+        except anyio.EndOfStream:
+            raise anyio.IncompleteRead from None
+        finally:
+            self._is_receiving = False
+        data = self._take(at + len(delimiter))
+        return data[:at]
+
+    async def receive_int(
+        self, size: int, byteorder: Literal["big", "little"] = "big", signed: bool = False
+    ) -> int:
+        """An integer of *size* bytes."""
+        return int.from_bytes(await self.receive_exactly(size), byteorder, signed=signed)
+
+    async def receive_into(self, buffer: Buffer, at_least: int = 1) -> int:
+        """Fill *buffer* with at least *at_least* bytes; how many. 0 only at the stream's end."""
+        view = memoryview(buffer).cast("B")
+        try:
+            chunk = await self.receive_range(min(at_least, len(view)), len(view))
+        except anyio.EndOfStream:
+            return 0
+        view[: len(chunk.data)] = chunk.data
+        return len(chunk.data)
+
+    async def _receive_ready(self) -> None:
+        """Wait for READY; on a connection that has failed, what is held comes first."""
+        if self._held and self._state is State.FAILED:
+            return
+        await self.ready()
+
+
+class TCPConnection(ByteConnection):
+    """A byte stream over TCP of the loop's own stack."""
+
+    def __init__(self, driver: Driver, endpoint: Any, parameters: Any) -> None:
+        super().__init__(driver, endpoint, parameters)
+        self._so: Any = None
+        self._number = 0
+        self._buffer = driver.buffer
+        self._may_receive = True  # False: there was nothing, and no event since
+        self._is_ended = False  # the peer's FIN has been read
+        self._is_finished = False  # our FIN has been sent
+        self._receiver: Waiter | None = None
+        self._sender: Waiter | None = None
+        self._send_error: NetworkError | None = None
+        self._checked = -1  # the turn in which send last looked at its cancel scope
+        self._ops = 0
+        self._armed = 0
+
+    # ---- establishment ----
+
+    async def _establish(self) -> None:
+        host, port = self.endpoint
+        started = self._driver.waits.time()
+        error: NetworkError | None = None
+        try:
+            await self._connect(address(host, port))
+        except OSError as why:
+            error = failed(why.errno or 0, endpoint=self.endpoint)
+        now = self._driver.waits.time()
+        self._attempts.append(
+            Attempt(self.endpoint, started - self._started_at, now - started, error)
+        )
+        if error is not None:
+            error.attempts = tuple(self._attempts)  # type: ignore[attr-defined]
+            raise error
+
+    async def _connect(self, to: Any) -> None:
+        driver = self._driver
+        handle = driver.socket(to.family, 1)
+        self._configure(handle)
+        number = driver.watch(self)
+        try:
+            result = lib.bsd_connect(handle, to, 0)
+            if result == -errno.EINPROGRESS:
+                self._sender = waiter = self._future()
+                driver.arm(handle, WRITE, number)
+                driver.soon()
+                await waiter
+                result = -_pending_error(handle)
+            if result < 0:
+                raise OSError(-result, "connect")
+        except BaseException:
+            driver.unwatch(number)
+            _abort(handle)
+            raise
+        finally:
+            self._sender = None
+        self._so, self._number = handle, number
+
+    def _adopt(self, handle: Any) -> None:
+        """Become READY on an accepted socket."""
+        self._started_at = self._driver.waits.time()
+        self._configure(handle)
+        self._so, self._number = handle, self._driver.watch(self)
+        self._driver.remember(self)
+        self._enter(State.READY)
+
+    def _configure(self, handle: Any) -> None:
+        high = getattr(self.parameters, "send_high_water", HIGH_WATER)
+        _set_int(handle, SOL_SOCKET, SO_SNDBUF, high // 2)  # Linux doubles it, and so do we
+        window = getattr(self.parameters, "receive_window", None)
+        if window is not None:
+            _set_int(handle, SOL_SOCKET, SO_RCVBUF, window // 2)
+        _set_int(handle, IPPROTO_TCP, TCP_NODELAY, 1)
+
+    # ---- events ----
+
+    def on_event(self, events: int) -> None:
+        """From the driver: *events* came up, and nothing is armed any more."""
+        self._armed = 0
+        if events & (READ | ERRORS):
+            self._may_receive = True
+            waiter = self._receiver
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+        if events & (WRITE | ERRORS):
+            waiter = self._sender
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+        handle = self._so
+        if handle is not None:
+            self._driver.disarm(handle)
+            self._rearm(handle)
+
+    def _rearm(self, handle: Any) -> None:
+        events = 0
+        if self._receiver is not None and not self._receiver.done():
+            events = READ
+        if self._sender is not None and not self._sender.done():
+            events |= WRITE
+        if events != self._armed and events:
+            self._armed = events
+            self._driver.arm(handle, events, self._number)
+
+    def _release(self, error: NetworkError | None = None) -> None:
+        handle, self._so = self._so, None
+        self._driver.unwatch(self._number)
+        if handle is not None:
+            self._driver.disarm(handle)
+            _abort(handle)
+            self._driver.soon()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for waiter in (self._receiver, self._sender):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    async def _close(self) -> None:
+        handle, self._so = self._so, None
+        task, self._task = self._task, None
+        self._enter(State.CANCELLED)
+        if task is not None:
+            task.cancel()
+        self._driver.unwatch(self._number)
+        if handle is not None:
+            self._driver.disarm(handle)
+            ffi.gc(handle, None)
+            lib.bsd_close(handle)
+            self._driver.soon()
+        self._wake_all()
+
+    # ---- receiving ----
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if self._is_receiving:
+            raise anyio.BusyResourceError("receiving from")
+        if not self._is_ready or self._held:
+            return await self._receive_slowly(max_bytes)
+        if max_bytes <= 0:
+            raise ValueError("max_bytes must be positive")
+        if self._may_receive and not self._is_ended:
+            self._ops += 1
+            if not self._ops % TURN_OPS or self._driver.waits.is_cancelled():
+                await self._driver.waits.checkpoint()
+        while True:
+            if self._may_receive:
+                so = self._so
+                if so is None:
+                    self._check_alive()
+                room = max_bytes if max_bytes < BUFFER else BUFFER
+                got = _recv(so, self._buffer, room, DONTWAIT, NULL, 0)
+                if got > 0:
+                    if got < room:
+                        self._may_receive = False
+                    return _view(self._buffer, got)[:]
+                if got == 0:
+                    self._is_ended = True
+                    raise anyio.EndOfStream
+                if got != EAGAIN:
+                    raise self._died(-got)
+                self._may_receive = False
+            self._is_receiving = True
+            self._receiver = waiter = self._future()
+            self._rearm(self._so)
+            try:
+                await waiter
+            finally:
+                self._is_receiving = False
+                self._receiver = None
+            self._checked = self._driver.turn
+
+    async def _receive_slowly(self, max_bytes: int) -> bytes:
+        if max_bytes <= 0:
+            raise ValueError("max_bytes must be positive")
+        await self._receive_ready()
+        if self._held:
+            return self._take(max_bytes)
+        return await self.receive(max_bytes)
+
+    async def _receive_some(self, max_bytes: int) -> bytes:
+        # The caller is the one receiver.
+        self._is_receiving = False
+        held, self._held = self._held, bytearray()
+        try:
+            return await self.receive(max_bytes)
+        finally:
+            self._held = held
+            self._is_receiving = True
+
+    def _died(self, number: int) -> NetworkError:
+        """The connection failed under an operation: what that one raises."""
+        error = broken(number, endpoint=self.endpoint)
+        self._fail(error)
+        return error.again()
+
+    # ---- sending ----
+
+    async def send(self, data: Buffer, context: Any = None, *, end_of_stream: bool = False) -> None:
+        driver = self._driver
+        if self._is_sending:
+            raise anyio.BusyResourceError("sending to")
+        if not self._is_ready or self._is_finished or self._send_error is not None:
+            await self._ready_to_send()
+        self._ops += 1
+        if self._checked != driver.turn:
+            self._checked = driver.turn
+            if driver.waits.is_cancelled():
+                await driver.waits.checkpoint()
+        if not self._ops % TURN_OPS:
+            await driver.waits.checkpoint()
+            if not self._is_ready:
+                self._check_alive()
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")
+            source = ffi.from_buffer(data)
+        else:
+            source = data
+        size = len(data)
+        sent = _send(self._so, source, size, DONTWAIT, NULL, 0) if size else 0
+        if not driver._is_due:
+            driver.soon()
+        if sent != size:
+            await self._send_rest(data, sent)
+        if end_of_stream or (context is not None and context.is_final):
+            await self.send_eof()
+
+    async def _ready_to_send(self) -> None:
+        if not self._is_ready:
+            await self.ready()
+        if self._send_error is not None:
+            raise self._send_error.again()
+        if self._is_finished:
+            raise anyio.ClosedResourceError
+
+    async def _send_rest(self, data: Any, sent: int) -> None:
+        """Send what is left of *data* after *sent*, which may be an error."""
+        if sent < 0:
+            if sent != EAGAIN:
+                raise self._died(-sent)
+            sent = 0
+        size, rest = len(data), memoryview(data)
+        self._is_sending = True
+        try:
+            while sent < size:
+                await self._writable()
+                if self._so is None:
+                    self._check_alive()
+                part = ffi.from_buffer(rest[sent:])
+                got = _send(self._so, part, size - sent, DONTWAIT, NULL, 0)
+                if got > 0:
+                    sent += got
+                elif got != EAGAIN:
+                    raise self._died(-got)
+                self._driver.soon()
+        except NetworkError:
+            raise
+        except BaseException as why:
+            self.send_accepted = sent
+            if sent and self._is_ready:
+                self._send_error = broken(errno.EPIPE, message=f"a send was cancelled after "
+                    f"{sent} of {size} bytes: the stream has a hole")  # fmt: skip
+                why.add_note(f"{sent} of {size} bytes had been queued for {self!r}")
+            raise
+        finally:
+            self._is_sending = False
+
+    async def _writable(self) -> None:
+        self._sender = waiter = self._future()
+        self._rearm(self._so)
+        try:
+            await waiter
+        finally:
+            self._sender = None
+
+    def try_send(self, data: Buffer) -> int:
+        """Queue what fits now; how many bytes that were. Raises as send() does."""
+        if self._is_sending:
+            raise anyio.BusyResourceError("sending to")
+        if not self._is_ready:
+            if self._state not in TERMINAL:
+                return 0
+            self._check_alive()
+        if self._send_error is not None:
+            raise self._send_error.again()
+        if self._is_finished:
+            raise anyio.ClosedResourceError
+        source = ffi.from_buffer(data)
+        sent = _send(self._so, source, len(source), DONTWAIT, NULL, 0) if len(source) else 0
+        self._driver.soon()
+        if sent >= 0:
+            return int(sent)
+        if sent == EAGAIN:
+            return 0
+        raise self._died(-sent)
+
+    async def send_many(self, parts: Iterable[Buffer]) -> int:
+        """Send all *parts* in order; how many were sent.
+
+        Stops at the first error, which is raised only if nothing was accepted, and else
+        by the next send.
+        """
+        count = 0
+        for part in parts:
+            try:
+                await self.send(part)
+            except OSError:
+                if not count:
+                    raise
+                break
+            count += 1
+        return count
+
+    async def send_eof(self) -> None:
+        """Half-close: the peer reads the end of the stream; receiving goes on."""
+        if self._is_sending:
+            raise anyio.BusyResourceError("sending to")
+        if self._is_finished and self._is_ready:
+            await self._driver.waits.checkpoint()
+            return
+        await self._ready_to_send()
+        await self._driver.waits.checkpoint()
+        if self._so is None:
+            self._check_alive()
+        self._is_finished = True
+        if (result := lib.bsd_shutdown(self._so, SHUT_WR)) < 0:
+            raise self._died(-result)
+        self._driver.soon()
+
+    @property
+    def send_queue(self) -> int:
+        """Bytes that the peer has not acknowledged."""
+        if self._so is None:
+            return 0
+        info = self._info()
+        return max(0, info[48] - info[49] - info[34]) + info[38]
+
+    async def wait_send_capacity(self, count: int = 1) -> None:
+        """Wait until a send would be taken at once."""
+        if not self._is_ready:
+            await self._ready_to_send()
+        if self._is_sending:
+            raise anyio.BusyResourceError("sending to")
+        if lib.bsd_poll(self._so) & WRITE:
+            await self._driver.waits.checkpoint()
+            return
+        self._is_sending = True
+        try:
+            await self._writable()
+        finally:
+            self._is_sending = False
+
+    # ---- attributes and reports ----
+
+    @property
+    def local(self) -> tuple[Any, ...] | None:
+        """The near address, ``(host, port)`` or IPv6's four."""
+        return _name(self._so, lib.bsd_getsockname)
+
+    @property
+    def remote(self) -> tuple[Any, ...] | None:
+        """The far address."""
+        return _name(self._so, lib.bsd_getpeername)
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        local, remote = self.local, self.remote
+        if local is None or remote is None:
+            return {}
+        return {
+            SocketAttribute.family: lambda: 10 if len(local) == 4 else 2,
+            SocketAttribute.local_address: lambda: local,
+            SocketAttribute.local_port: lambda: local[1],
+            SocketAttribute.remote_address: lambda: remote,
+            SocketAttribute.remote_port: lambda: remote[1],
+        }
+
+    def tcp_info(self) -> TCPInfo:
+        info = self._info()
+        return TCPInfo(
+            state=info[0], mss=info[10], smoothed_rtt=info[23] / 1e6, rtt_variance=info[24] / 1e6,
+            congestion_window=info[26] * info[10], slow_start_threshold=info[25] * info[10],
+            retransmitted_segments=info[31], unacked_segments=info[12], lost_segments=info[14],
+            send_queue=self.send_queue, receive_queue=0,
+        )  # fmt: skip
+
+    def _info(self) -> tuple[int, ...]:
+        if self._so is None:
+            raise NetworkError(errno.ENOTCONN)
+        room, length = ffi.new("char[]", _INFO.size), ffi.new("size_t *", _INFO.size)
+        if (result := lib.bsd_getsockopt(self._so, IPPROTO_TCP, TCP_INFO, room, length)) < 0:
+            raise NetworkError(-result)
+        return _INFO.unpack(_view(room)[:])
+
+    def data_transfer_report(self) -> DataTransferReport:
+        info = self._info()
+        return DataTransferReport(
+            duration=self._driver.waits.time() - self._started_at, received_bytes=info[35],
+            sent_bytes=info[48], retransmitted_bytes=info[49], smoothed_rtt=info[23] / 1e6,
+            rtt_variance=info[24] / 1e6,
+        )  # fmt: skip
+
+
+def _name(handle: Any, call: Any) -> tuple[Any, ...] | None:
+    out = ffi.new("struct bsd_addr *")
+    if handle is None or call(handle, out) < 0:
+        return None
+    return unpack(out)
+
+
+def _set_int(handle: Any, level: int, name: int, value: int) -> None:
+    if (result := lib.bsd_setsockopt(handle, level, name, ffi.new("int *", value), 4)) < 0:
+        raise NetworkError(-result)
+
+
+def _get_int(handle: Any, level: int, name: int) -> int:
+    value, length = ffi.new("int *"), ffi.new("size_t *", 4)
+    if (result := lib.bsd_getsockopt(handle, level, name, value, length)) < 0:
+        raise NetworkError(-result)
+    return int(value[0])
+
+
+def _pending_error(handle: Any) -> int:
+    return _get_int(handle, SOL_SOCKET, SO_ERROR)
+
+
+def _abort(handle: Any) -> None:
+    """Reset the connection and let the socket go."""
+    ffi.gc(handle, None)
+    lib.bsd_abort(handle)
