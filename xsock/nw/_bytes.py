@@ -137,7 +137,7 @@ class ByteConnection(Connection, ByteStream):
         return Chunk(self._take(at_most))
 
     async def receive_exactly(self, count: int) -> bytes:
-        """*count* bytes; anyio.IncompleteRead, and they stay readable, if the stream ends before."""
+        """*count* bytes; anyio.IncompleteRead if the stream ends before, consuming nothing."""
         if count < 0:
             raise ValueError("count must not be negative")
         if not self._is_ready:
@@ -268,10 +268,10 @@ class TCPConnection(ByteConnection):
 
     def _configure(self, handle: Any) -> None:
         high = getattr(self.parameters, "send_high_water", HIGH_WATER)
-        _set_int(handle, SOL_SOCKET, SO_SNDBUF, high // 2)  # Linux doubles it, and so do we
+        _set_int(handle, SOL_SOCKET, SO_SNDBUF, high)
         window = getattr(self.parameters, "receive_window", None)
         if window is not None:
-            _set_int(handle, SOL_SOCKET, SO_RCVBUF, window // 2)
+            _set_int(handle, SOL_SOCKET, SO_RCVBUF, window)
         _set_int(handle, IPPROTO_TCP, TCP_NODELAY, 1)
 
     # ---- events ----
@@ -354,7 +354,8 @@ class TCPConnection(ByteConnection):
                 if got > 0:
                     if got < room:
                         self._may_receive = False
-                    return _view(self._buffer, got)[:]
+                    data: bytes = _view(self._buffer, got)[:]
+                    return data
                 if got == 0:
                     self._is_ended = True
                     raise anyio.EndOfStream

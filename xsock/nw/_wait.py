@@ -200,22 +200,22 @@ class TrioWaits:
         self.time = trio.current_time
         self._deadline = trio.current_effective_deadline
         self._scope: trio.CancelScope | None = None
-        self._stop: trio.CancelScope | None = None
+        self._stops: list[trio.CancelScope] = []
         self._at = math.inf
         self._pending: list[Callable[[], object]] = []
         self._soon: trio.lowlevel.Task | None = None
 
     def attach(self, fd: int, fn: Callable[[], object]) -> None:
-        self._stop = self._trio.CancelScope()
-        context = contextvars.Context()
+        watch, soon = self._trio.CancelScope(), self._trio.CancelScope()
+        self._stops = [watch, soon]
         spawn = self._trio.lowlevel.spawn_system_task
-        spawn(self._watch, fd, fn, self._stop, name="xsock.nw driver", context=context.copy())
-        spawn(self._run_soon, self._stop, name="xsock.nw pump", context=context.copy())
+        spawn(self._watch, fd, fn, watch, name="nw driver", context=contextvars.Context())
+        spawn(self._run_soon, soon, name="nw pump", context=contextvars.Context())
 
     def detach(self) -> None:
-        if self._stop is not None:
-            self._stop.cancel()
-            self._stop = None
+        for stop in self._stops:
+            stop.cancel()
+        self._stops.clear()
         self._pending.clear()
 
     async def _watch(self, fd: int, fn: Callable[[], object], stop: trio.CancelScope) -> None:
