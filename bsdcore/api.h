@@ -221,6 +221,71 @@ int bsd_evq_fd(struct evq *q);
 int bsd_evq_ctl(struct evq *q, struct socket *so, int events, uint64_t data);
 int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
 
+/* ---- a stack run by an event loop ----
+ *
+ * One thread, the loop's, runs the stack and makes every call on it and its
+ * sockets. It calls bsd_turn() when a port's descriptor is readable, when
+ * the state's poll_at has come, and once after any calls that may have caused
+ * something (a send to the own stack makes its receiver ready). What goes in and
+ * what comes out lies in memory that both sides see (bsd_evloop_mem), so
+ * that a loop full of small messages makes one call for all of them:
+ *
+ *	subs[i] = slot | bytes << 32	in: what to send, in order
+ *	slots[]				in and out: one for each socket
+ *	done[]				out: what has happened, once for each change
+ */
+struct evloop;
+struct bsd_slot {
+	/* The loop's: hand over up to so many bytes with the next event; set
+	 * to 0 when that happens. Streams only. */
+	uint32_t wish;
+	/* Bytes of a stream that may be submitted. The loop subtracts what it
+	 * submits; a turn that submits for the slot or answers for it sets it. */
+	uint32_t room;
+	/* The loop's: POLLOUT, to be told once when there is room (or the
+	 * connection stands); to be followed by a submission, of 0 bytes
+	 * if need be. Everything else is told always. */
+	uint32_t want;
+	uint32_t spare;
+};
+struct bsd_done {
+	uint32_t slot;
+	uint32_t events;   /* poll bits, all that hold now */
+	uint32_t off, len; /* what was wished for: bytes of buf */
+	uint32_t left; /* bytes not handed over: ask for them, no event will come */
+	int32_t error; /* the socket's pending error, errno or 0 */
+};
+struct bsd_evloopmem {
+	struct bsd_slot *slots;
+	struct bsd_done *done;
+	uint64_t *subs;
+	uint64_t *state; /* after a turn: poll_at, submissions taken, now */
+	unsigned char *buf;
+	size_t nslots, ndone, nsubs, nbuf;
+};
+#define BSD_STATE_POLL_AT 0 /* UINT64_MAX: nothing planned */
+#define BSD_STATE_TAKEN 1
+#define BSD_STATE_NOW 2
+/* The stack belongs to the loop until bsd_evloop_free(). nbuf: bytes of all
+ * data handed over in a turn. */
+int bsd_evloop_new(struct stack *s, size_t nslots, size_t ndone, size_t nsubs,
+    size_t nbuf, struct evloop **out);
+void bsd_evloop_free(struct evloop *el);
+void bsd_evloop_mem(struct evloop *el, struct bsd_evloopmem *out);
+/* Answers the slot. bsd_evloop_del: no event for it any more; the number is
+ * not given out again before the next turn. Closing a socket stops its
+ * events, but the slot has to be given back all the same. */
+int bsd_evloop_add(struct evloop *el, struct socket *so);
+int bsd_evloop_del(struct evloop *el, unsigned int slot);
+/* One wake-up: take nsubs submissions, whose bytes lie end to end in bytes, packets
+ * in, timers, packets out, events. now as for bsd_run(). Answers how many of
+ * done are filled. Submissions are all taken unless memory is short: then
+ * submit the rest again. What is submitted to a broken connection is lost, and the
+ * event tells. No memory is allocated and, unless a port does, nothing is
+ * asked of the system. */
+int bsd_turn(struct evloop *el, uint64_t now, const void *bytes, size_t nbytes,
+    unsigned int nsubs);
+
 /* ---- relays: a host descriptor carries a socket ----
  *
  * The stack moves bytes both ways between a connected or connecting stream

@@ -73,6 +73,8 @@ _audit = sys.audit
 
 # Set by _wiring: answers the Host that new sockets belong to.
 default_host: Any = None
+# Set by nw._voucher when the first voucher is adopted: answers the adoption that holds here.
+adoption: Any = None
 
 
 def readable(data: Any) -> Any:

@@ -151,7 +151,7 @@ soreceive_take(struct socket *so, uint32_t n, struct uio *uio, int flags)
 	if (flags & MSG_TRUNC) {
 		return soreceive_discard(so, n, uio, flags);
 	}
-	if (n <= SO_COPYLOCKED || s->s_clock == NULL) {
+	if (n <= SO_COPYLOCKED || stack_alone(s)) {
 		so_copychain(sb->sb_mb, 0, n, uio);
 		sbdrop(sb, n);
 		so_oobadvance(so, n);

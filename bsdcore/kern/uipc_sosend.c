@@ -8,7 +8,8 @@
  *
  *	lock: room? clusters -> unlock: copy -> lock: still connected? pru_send
  *
- * In virtual time there is one thread and the lock is never dropped.
+ * In virtual time, and where a loop owns the stack, there is one thread and the
+ * lock is never dropped.
  */
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
@@ -265,7 +266,7 @@ sosend_piece(struct socket *so, struct uio *uio, uint32_t n, int pruflags,
 		s->s_so->sos_nobufs++;
 		return so->so_snd.sb_cc > 0 ? EWOULDBLOCK : ENOBUFS;
 	}
-	if (n <= SO_COPYLOCKED || s->s_clock == NULL) {
+	if (n <= SO_COPYLOCKED || stack_alone(s)) {
 		sosend_fill(m, uio);
 	} else {
 		sblock(&so->so_snd);
@@ -287,6 +288,23 @@ sosend_piece(struct socket *so, struct uio *uio, uint32_t n, int pruflags,
 		*uio = saved;
 	}
 	return error;
+}
+
+int
+sosend_promised(struct socket *so, const void *buf, uint32_t n, bool more)
+{
+	struct iovec iov = { .iov_len = n };
+	struct uio uio = { .uio_iov = &iov, .uio_iovcnt = 1, .uio_resid = n };
+	struct mbuf *m = sosend_getm(so->so_stack->s_mb, n);
+
+	if (m_length(m) < n) {
+		so->so_stack->s_so->sos_nobufs++;
+		m_freem(m);
+		return ENOBUFS;
+	}
+	memcpy(&iov.iov_base, &buf, sizeof(buf)); /* only read */
+	sosend_fill(m, &uio);
+	return sosend_pru(so, more ? PRUS_MORETOCOME : 0, m, NULL, 0, NULL, 0);
 }
 
 static int

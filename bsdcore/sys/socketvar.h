@@ -182,6 +182,8 @@ struct uio {
  * control: consumed. May drop and retake the lock while it copies. */
 int sosend(struct socket *so, struct uio *uio, const struct sockaddr *to,
     socklen_t tolen, struct mbuf *control, int flags, size_t *done);
+/* n bytes of a connected stream whatever room there is: all or ENOBUFS. */
+int sosend_promised(struct socket *so, const void *buf, uint32_t n, bool more);
 /* flags in/out: MSG_PEEK, MSG_OOB, MSG_WAITALL is the caller's loop; out:
  * MSG_TRUNC, MSG_CTRUNC, MSG_EOR. from, control may be NULL. */
 int soreceive(struct socket *so, struct uio *uio, struct sockaddr_storage *from,
