@@ -15,7 +15,6 @@ from bsdcore._ffi import ffi, lib
 from bsdcore.sockets import address, unpack
 from xsock.nw._connection import Connection, State
 from xsock.nw._errors import NetworkError
-from xsock.nw._loop import ERRORS, READ
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,9 +46,9 @@ class Listener(AsyncResource, Generic[C]):
         self._backlog = backlog
         self._make = make
         self._so: Any = None
-        self._number = 0
+        self._slot = -1
         self._waiter: Waiter | None = None
-        self._slot: Waiter | None = None
+        self._vacancy: Waiter | None = None
         self._name: tuple[Any, ...] = local
 
     def __repr__(self) -> str:
@@ -72,7 +71,7 @@ class Listener(AsyncResource, Generic[C]):
                 self.state = State.FAILED
                 raise NetworkError(-result, endpoint=self._wanted)
         self._so, self._name = handle, unpack(where)
-        self._number = self._driver.watch(self)
+        self._slot = self._driver.watch(handle, self)
         self._driver.listeners.add(self)
         self.state = State.READY
 
@@ -96,9 +95,8 @@ class Listener(AsyncResource, Generic[C]):
             return
         self.state = State.CANCELLED
         handle, self._so = self._so, None
-        self._driver.unwatch(self._number)
+        self._driver.unwatch(self._slot)
         self._driver.listeners.discard(self)
-        self._driver.disarm(handle)
         ffi.gc(handle, None)
         lib.bsd_close(handle)
         self._driver.soon()
@@ -132,10 +130,8 @@ class Listener(AsyncResource, Generic[C]):
 
     # ---- accepting ----
 
-    def on_event(self, events: int) -> None:
+    def on_event(self, events: int, data: bytes, left: int, error: int) -> None:
         """From the driver: a connection waits."""
-        if self._so is not None:
-            self._driver.disarm(self._so)
         self._wake()
 
     def _wake(self) -> None:
@@ -162,7 +158,6 @@ class Listener(AsyncResource, Generic[C]):
                 handle, peer = taken
                 return self._make(handle, unpack(peer))
             self._waiter = waiter = self._driver.waits.future()
-            self._driver.arm(self._so, READ | ERRORS, self._number)
             try:
                 await waiter
             finally:
@@ -216,19 +211,19 @@ class Listener(AsyncResource, Generic[C]):
                 peers[peer] -= 1
                 if not peers[peer]:
                     del peers[peer]
-                if self._slot is not None and not self._slot.done():
-                    self._slot.set_result(None)
+                if self._vacancy is not None and not self._vacancy.done():
+                    self._vacancy.set_result(None)
 
         async def loop(group: TaskGroup) -> None:
             nonlocal running, credit
             while credit is None or credit > 0:
                 while concurrency is not None and running >= concurrency:
-                    await self._wait_slot()
+                    await self._wait_vacancy()
                 try:
                     conn = await self.accept()
                 except anyio.ClosedResourceError:
                     return
-                peer = str((conn.remote or ("",))[0])
+                peer = conn.peer_host
                 if per_peer is not None and peers[peer] >= per_peer:
                     conn.abort()
                     continue
@@ -244,12 +239,12 @@ class Listener(AsyncResource, Generic[C]):
             async with anyio.create_task_group() as group:
                 await loop(group)
 
-    async def _wait_slot(self) -> None:
-        self._slot = self._driver.waits.future()
+    async def _wait_vacancy(self) -> None:
+        self._vacancy = self._driver.waits.future()
         try:
-            await self._slot
+            await self._vacancy
         finally:
-            self._slot = None
+            self._vacancy = None
 
     async def serve(
         self, handler: Callable[[C], Awaitable[Any]], task_group: TaskGroup | None = None

@@ -65,8 +65,8 @@ class Waits(Protocol):
     def wake_at(self, when: float) -> None:
         """Call the driver's function at *when* (the loop's clock); earlier is allowed."""
 
-    def attach(self, fd: int, fn: Callable[[], object]) -> None:
-        """Call *fn* whenever *fd* is readable, and for wake_at."""
+    def attach(self, fd: int | None, fn: Callable[[], object]) -> None:
+        """Call *fn* whenever *fd* is readable, if there is one, and for wake_at."""
 
     def detach(self) -> None:
         """Undo attach(); nothing is called any more."""
@@ -101,19 +101,20 @@ class AsyncioWaits:
         self.checkpoint = _give_way
         self._deadline = get_async_backend().current_effective_deadline
         self._tasks: set[asyncio.Task[None]] = set()
-        self._fd = -1
+        self._fd: int | None = None
         self._fn: Callable[[], object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._at = math.inf
 
-    def attach(self, fd: int, fn: Callable[[], object]) -> None:
+    def attach(self, fd: int | None, fn: Callable[[], object]) -> None:
         self._fd, self._fn = fd, fn
-        self.loop.add_reader(fd, fn)
+        if fd is not None:
+            self.loop.add_reader(fd, fn)
 
     def detach(self) -> None:
-        if self._fn is not None and not self.loop.is_closed():
+        if self._fd is not None and not self.loop.is_closed():
             self.loop.remove_reader(self._fd)
-        self._fn = None
+        self._fn = self._fd = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -205,7 +206,7 @@ class TrioWaits:
         self._pending: list[Callable[[], object]] = []
         self._soon: trio.lowlevel.Task | None = None
 
-    def attach(self, fd: int, fn: Callable[[], object]) -> None:
+    def attach(self, fd: int | None, fn: Callable[[], object]) -> None:
         watch, soon = self._trio.CancelScope(), self._trio.CancelScope()
         self._stops = [watch, soon]
         spawn = self._trio.lowlevel.spawn_system_task
@@ -218,11 +219,14 @@ class TrioWaits:
         self._stops.clear()
         self._pending.clear()
 
-    async def _watch(self, fd: int, fn: Callable[[], object], stop: trio.CancelScope) -> None:
+    async def _watch(self, fd: int | None, fn: Callable[[], object], stop: trio.CancelScope) -> None:
         with stop:
             while True:
                 with self._trio.CancelScope(deadline=self._at) as self._scope:
-                    await self._trio.lowlevel.wait_readable(fd)
+                    if fd is None:
+                        await self._trio.sleep_forever()
+                    else:
+                        await self._trio.lowlevel.wait_readable(fd)
                 if self._scope.cancelled_caught:
                     self._at = math.inf
                 if not stop.cancel_called:
