@@ -43,6 +43,7 @@ class Waiter(Protocol):
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def done(self) -> bool: ...
+    def result(self) -> Any: ...
     def set_result(self, result: Any, /) -> Any: ...
 
 
@@ -181,6 +182,9 @@ class Future:
     def done(self) -> bool:
         return self._done
 
+    def result(self) -> Any:
+        return self._result
+
     def set_result(self, result: Any, /) -> None:
         import trio
 
@@ -219,7 +223,9 @@ class TrioWaits:
         self._stops.clear()
         self._pending.clear()
 
-    async def _watch(self, fd: int | None, fn: Callable[[], object], stop: trio.CancelScope) -> None:
+    async def _watch(
+        self, fd: int | None, fn: Callable[[], object], stop: trio.CancelScope
+    ) -> None:
         with stop:
             while True:
                 with self._trio.CancelScope(deadline=self._at) as self._scope:
