@@ -14,6 +14,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.loops import LOOPS, Go, runner
 from xsock.nw._race import Outcome, Race, RaceResult, run
 
 V4, V6 = 2, 10
@@ -232,20 +233,9 @@ class Line:
         self.closed += 1
 
 
-BACKENDS = [
-    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-    pytest.param(("trio", {}), id="trio"),
-]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-def go(backend: Any, main: Callable[[], Any]) -> Any:
-    return anyio.run(main, backend=backend[0], backend_options=backend[1])
+@pytest.fixture(params=LOOPS)
+def go(request: pytest.FixtureRequest) -> Go:
+    return runner(request.param)
 
 
 def asked(*addresses: str) -> Callable[[], Any]:
@@ -255,7 +245,7 @@ def asked(*addresses: str) -> Callable[[], Any]:
     return question
 
 
-def test_the_loser_is_closed(backend: Any) -> None:
+def test_the_loser_is_closed(go: Go) -> None:
     """Both connect in the same turn of the loop: one is the winner, the other is closed."""
     lines: list[Line] = []
 
@@ -274,14 +264,14 @@ def test_the_loser_is_closed(backend: Any) -> None:
         race = Race([V6, V4], family_of=family_of, order=v6_first, attempt_delay=0.01)
         return await run(race, {V6: asked("::1"), V4: asked("192.0.2.1")}, connect, Line.close)
 
-    result = go(backend, main)
+    result = go(main)
     assert result.value in lines
     assert [line.closed for line in lines if line is not result.value] == [1]
     assert result.value.closed == 0
     assert sorted(record.outcome.value for record in result.records) == ["lost", "won"]
 
 
-def test_attempts_that_wait_are_cancelled(backend: Any) -> None:
+def test_attempts_that_wait_are_cancelled(go: Go) -> None:
     ended: list[str] = []
 
     async def main() -> RaceResult[str, str]:
@@ -296,13 +286,13 @@ def test_attempts_that_wait_are_cancelled(backend: Any) -> None:
         race = Race([V6, V4], family_of=family_of, order=v6_first, attempt_delay=0.01)
         return await run(race, {V6: asked("::1"), V4: asked("192.0.2.1")}, connect, ended.append)
 
-    result = go(backend, main)
+    result = go(main)
     assert result.value == "192.0.2.1"
     assert ended == ["::1"]
     assert [record.outcome for record in result.records] == [Outcome.LOST, Outcome.WON]
 
 
-def test_all_fail(backend: Any) -> None:
+def test_all_fail(go: Go) -> None:
     async def main() -> RaceResult[str, str]:
         async def connect(address: str) -> str:
             raise ConnectionRefusedError(111, f"refused by {address}")
@@ -314,7 +304,7 @@ def test_all_fail(backend: Any) -> None:
         questions = {V6: no_answer, V4: asked("192.0.2.1", "192.0.2.2")}
         return await run(race, questions, connect, print)
 
-    result = go(backend, main)
+    result = go(main)
     assert result.value is None
     assert [str(error) for error in result.failures] == [
         "[Errno 111] refused by 192.0.2.1", "[Errno 111] refused by 192.0.2.2",
@@ -322,7 +312,7 @@ def test_all_fail(backend: Any) -> None:
     assert result.errors[V6].errno == 5
 
 
-def test_a_mistake_is_raised_as_it_is(backend: Any) -> None:
+def test_a_mistake_is_raised_as_it_is(go: Go) -> None:
     async def main() -> None:
         async def connect(address: str) -> str:
             raise ZeroDivisionError
@@ -332,10 +322,10 @@ def test_a_mistake_is_raised_as_it_is(backend: Any) -> None:
             with pytest.raises(ZeroDivisionError):
                 await run(race, {V4: asked(*addresses)}, connect, print)
 
-    go(backend, main)
+    go(main)
 
 
-def test_a_cancelled_race_leaves_nothing_open(backend: Any) -> None:
+def test_a_cancelled_race_leaves_nothing_open(go: Go) -> None:
     """Cancelled at every place where it waits, as early or late as can be."""
     opened: list[Line] = []
 
@@ -370,12 +360,12 @@ def test_a_cancelled_race_leaves_nothing_open(backend: Any) -> None:
             for line in kept:
                 line.close()
 
-    go(backend, main)
+    go(main)
     assert opened
     assert {line.closed for line in opened} == {1}
 
 
-def test_one_address_needs_no_tasks(backend: Any) -> None:
+def test_one_address_needs_no_tasks(go: Go) -> None:
     async def main() -> RaceResult[str, str]:
         async def connect(address: str) -> str:
             return address
@@ -384,7 +374,7 @@ def test_one_address_needs_no_tasks(backend: Any) -> None:
         race.answered(V4, ["192.0.2.1"], 0.0)
         return await run(race, {}, connect, print)
 
-    result = go(backend, main)
+    result = go(main)
     assert (result.value, result.winner) == ("192.0.2.1", "192.0.2.1")
 
 
