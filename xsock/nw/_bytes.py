@@ -209,6 +209,7 @@ class TCPConnection(ByteConnection):
         self._parts = driver.loop.parts
         self._buffer = driver.buffer
         self._may_receive = True  # False: there was nothing, and no event since
+        self._is_over = False  # the peer's FIN, or an error, has come: no event will follow
         self._is_finished = False  # our FIN has been sent
         self._receiver: Waiter | None = None
         self._sender: Waiter | None = None
@@ -245,13 +246,17 @@ class TCPConnection(ByteConnection):
         """From the driver, once for each change."""
         if data:
             # Whether more is there, or the end, is for the next receive to find out.
-            self._may_receive = left > 0 or events & ENDED != 0
+            if events & ENDED:
+                self._is_over = True
+            self._may_receive = left > 0 or self._is_over
             waiter = self._receiver
             if waiter is not None and not waiter.done():
                 waiter.set_result(data)
             else:
                 self._held += data
         elif events & (READ | ENDED):
+            if events & ENDED:
+                self._is_over = True
             self._may_receive = True
             waiter = self._receiver
             if waiter is not None and not waiter.done():
@@ -303,7 +308,6 @@ class TCPConnection(ByteConnection):
                 await self._driver.waits.checkpoint()
             if data := self._receive_now(max_bytes):
                 return data
-        data: bytes
         while True:
             self._is_receiving = True
             self._receiver = waiter = self._future()
@@ -331,11 +335,11 @@ class TCPConnection(ByteConnection):
         got = _recv(so, self._buffer, room, DONTWAIT, NULL, 0)
         if got > 0:
             if got < room:
-                self._may_receive = False
+                self._may_receive = self._is_over
             data: bytes = _view(self._buffer, got)[:]
             return data
         if got == EAGAIN:
-            self._may_receive = False
+            self._may_receive = self._is_over
             return b""
         if got == 0:
             raise anyio.EndOfStream
