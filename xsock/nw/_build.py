@@ -11,7 +11,7 @@ from xsock.nw._errors import EstablishmentError, NameResolutionError, NetworkErr
 from xsock.nw._listener import Listener
 from xsock.nw._options import TCP, ProtocolOptions, candidates_of
 from xsock.nw._report import Attempt
-from xsock.nw._sockets import configure, dial
+from xsock.nw._sockets import SO_REUSEADDR, SOL_SOCKET, configure, dial, set_int
 
 if TYPE_CHECKING:
     from xsock.nw._loop import Driver
@@ -47,11 +47,14 @@ class Build:
 
         def make(handle: Any, peer: Endpoint) -> Connection:
             connection = TCPConnection(driver, peer, self)
-            configure(handle, peer.family or 0, self.options, self.parameters)
             connection._adopt(handle)
             return connection
 
-        return Listener(driver, local, backlog, make)
+        def prepare(handle: Any, family: int) -> None:
+            set_int(handle, SOL_SOCKET, SO_REUSEADDR, 1)
+            configure(handle, family, self.options, self.parameters)
+
+        return Listener(driver, local, backlog, prepare, make)
 
     async def dial(self, connection: Connection) -> Any:
         """A socket connected to where *connection* leads; EstablishmentError."""

@@ -321,9 +321,7 @@ class TCPConnection(ByteConnection):
                 self._is_receiving = False
                 self._receiver = None
             self._checked = self._driver.turn
-            if data:
-                return data
-            if data := self._receive_now(max_bytes):
+            if data or (data := self._receive_now(max_bytes)):
                 return data
 
     def _receive_now(self, max_bytes: int) -> bytes:
@@ -367,6 +365,7 @@ class TCPConnection(ByteConnection):
         try:
             return await self.receive(max_bytes)
         finally:
+            held += self._held  # what came for a receive that was cancelled
             self._held = held
             self._is_receiving = True
 

@@ -14,7 +14,7 @@ from anyio.abc import AsyncResource, TaskGroup, TaskStatus
 from bsdcore._ffi import ffi, lib
 from xsock.nw._connection import Connection, State
 from xsock.nw._errors import NetworkError
-from xsock.nw._sockets import SO_REUSEADDR, SOL_SOCKET, address_of, endpoint_of, socket_attributes
+from xsock.nw._sockets import address_of, endpoint_of, socket_attributes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,17 +32,19 @@ _log: Final = logging.getLogger("xsock.nw")
 class Listener(AsyncResource, Generic[C]):
     """Takes connections in. Bound, and its port known, once ``async with`` was entered.
 
-    *make* turns an accepted socket handle and its peer's address into a connection.
+    *prepare* sets a socket of a family up before it listens; what it sets is inherited by
+    the connections. *make* turns an accepted socket handle and its peer's address into a connection.
     """
 
     def __init__(
         self, driver: Driver, local: Endpoint, backlog: int,
-        make: Callable[[Any, Endpoint], C],
+        prepare: Callable[[Any, int], None], make: Callable[[Any, Endpoint], C],
     ) -> None:  # fmt: skip
         self.state = State.SETUP
         self._driver = driver
         self._wanted = local
         self._backlog = backlog
+        self._prepare = prepare
         self._make = make
         self._so: Any = None
         self._slot = -1
@@ -59,9 +61,8 @@ class Listener(AsyncResource, Generic[C]):
             return
         where = address_of(self._wanted)
         handle = self._driver.socket(where.family, 1)
-        on = ffi.new("int *", 1)
+        self._prepare(handle, where.family)
         for result in (
-            lib.bsd_setsockopt(handle, SOL_SOCKET, SO_REUSEADDR, on, 4),
             lib.bsd_bind(handle, where),
             lib.bsd_listen(handle, self._backlog),
             lib.bsd_getsockname(handle, where),

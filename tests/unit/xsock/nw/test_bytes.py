@@ -132,6 +132,7 @@ async def test_cancel_storm_loses_and_duplicates_no_byte(net: Any, seed: int) ->
         await near.send_eof()
 
     async def receiver() -> None:
+        kinds = 3
         while True:
             scope = anyio.CancelScope()
             if rng.random() < 0.2:
@@ -147,7 +148,7 @@ async def test_cancel_storm_loses_and_duplicates_no_byte(net: Any, seed: int) ->
                     storm.start_soon(strike)
                 with scope:
                     try:
-                        match rng.randrange(3):
+                        match rng.randrange(kinds):
                             case 0:
                                 got.extend(await far.receive(rng.choice((1, 100, 65536))))
                             case 1:
@@ -156,7 +157,7 @@ async def test_cancel_storm_loses_and_duplicates_no_byte(net: Any, seed: int) ->
                             case _:
                                 got.extend(await far.receive_exactly(rng.choice((1, 30, 3000))))
                     except anyio.IncompleteRead:
-                        got.extend((await far.receive_range(1, 65536)).data)
+                        kinds = 2  # the rest is shorter
                     except anyio.EndOfStream:
                         return
 
@@ -178,10 +179,8 @@ async def test_a_slow_peer_is_bounded_by_the_high_water_mark(net: Any) -> None:
         while True:
             await near.send(bytes(1000))
             sent += 1000
-    assert near.send_queue <= high
-    assert sent <= 2 * high + 16_384 + 1000
-    await far.receive()
-    assert near.try_send(bytes(100_000)) <= high
+    assert 0 < near.send_queue <= high
+    assert high <= sent <= high + 3 * 16_384
 
 
 async def test_a_send_cancelled_half_way_says_so_and_ends_sending(net: Any) -> None:
