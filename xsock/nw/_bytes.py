@@ -417,18 +417,28 @@ class TCPConnection(ByteConnection):
 
     def _push(self, data: Any) -> int:
         """Queue what fits of *data* now, past the turn; how many bytes, or the error."""
-        if self._parts:
-            self._driver.pump()  # in order: what was submitted before goes first
-            if self._so is None:
-                self._check_alive()
+        self._submit_first()
         source = data if type(data) is bytes else ffi.from_buffer(data)
         sent = int(_send(self._so, source, len(data), DONTWAIT, NULL, 0))
-        self._driver.soon()
+        self._stale()
         if sent >= 0:
             return sent
         if sent == EAGAIN:
             return 0
         raise self._died(-sent)
+
+    def _submit_first(self) -> None:
+        """What was submitted before goes before what is sent past the turn."""
+        if self._parts:
+            self._driver.pump()
+        if self._so is None:
+            self._check_alive()
+
+    def _stale(self) -> None:
+        """Something was sent past the turn: how much room there is, the next turn will tell."""
+        self._words[self._room] = 0
+        self._driver.loop.look(self._slot)
+        self._driver.soon()
 
     async def _send_large(self, data: Any, size: int) -> None:
         sent = self._push(data)
