@@ -37,7 +37,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 IMPORTANCE_MAX: Final = 2**31 - 1
 ACTIVITY_MAX: Final = 2**64 - 1
-ORIGINATOR_MAX: Final = 2**32 - 1  # ids are 32 bits in a packet's metadata; 0 is nobody
+ORIGINATOR_MAX: Final = 2**32 - 2  # 32 bits in a packet's metadata; 0 and the last are taken
 NAME_MAX: Final = 255  # bytes of an originator's name
 RECIPE_MAX: Final = 65536  # bytes
 
@@ -409,10 +409,17 @@ _armed = False
 def _arm() -> None:
     """From the first adoption on, the sockets of the facade look for vouchers too."""
     global _armed
-    from xsock import _socket
+    from xsock import _socket, _vouch
 
     _armed = True
-    _socket.adoption = adoption.get
+    _socket.vouch = _vouch.vouch
+    _socket.voucher = _here
+
+
+def _here() -> Voucher | None:
+    """The adopted voucher; None if there is none."""
+    adopted = adoption.get()
+    return None if adopted is None else adopted.voucher
 
 
 def current_voucher() -> Voucher:
