@@ -117,7 +117,7 @@ class socket(_stdlib.socket):
         "_xs_chosen", "_xs_dialled", "_xs_family", "_xs_h", "_xs_host", "_xs_kind", "_xs_port",
         "_xs_proto", "_xs_px", "_xs_so", "_xs_tmo", "_xs_to", "_xs_voucher",
     )  # fmt: skip
-    _xs_chosen: bool  # set with the first of CLASS_OPTIONS
+    _xs_chosen: bool  # the program chose its class; unset until somebody asks
     _xs_dialled: bool  # a connection was begun, or came in
     _xs_family: Any  # None: the kernel's, and so for what follows
     _xs_h: Any

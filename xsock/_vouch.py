@@ -40,7 +40,11 @@ def vouch(sock: Any, voucher: Any) -> None:
         return
     svc, origin = SVC_OWN, 0
     if voucher is not None:
-        if not _has_chosen(sock, handle):
+        try:
+            chosen = sock._xs_chosen
+        except AttributeError:
+            chosen = sock._xs_chosen = _was_chosen(handle)
+        if not chosen:
             svc = voucher.effective_class.index
         if voucher.originator is not None:
             origin = originators_of(sock._xs_host).intern(voucher.originator)
@@ -48,10 +52,8 @@ def vouch(sock: Any, voucher: Any) -> None:
     lib.bsd_set_tag(handle, svc, origin)
 
 
-def _has_chosen(sock: Any, handle: Any) -> bool:
-    """The program chose a class for the socket, or for the listener that it came from."""
-    if getattr(sock, "_xs_chosen", False):
-        return True
+def _was_chosen(handle: Any) -> bool:
+    """The program chose a class for the listener that the socket came from."""
     value, length = ffi.new("int *"), ffi.new("size_t *", INT_BYTES)
     result = lib.bsd_getsockopt(handle, SOL_SOCKET, SO_TRAFFIC_CLASS, value, length)
     return bool(result == 0 and value[0] != 0)
