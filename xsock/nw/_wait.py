@@ -219,7 +219,9 @@ class TrioWaits:
         self._stops.clear()
         self._pending.clear()
 
-    async def _watch(self, fd: int | None, fn: Callable[[], object], stop: trio.CancelScope) -> None:
+    async def _watch(
+        self, fd: int | None, fn: Callable[[], object], stop: trio.CancelScope
+    ) -> None:
         with stop:
             while True:
                 with self._trio.CancelScope(deadline=self._at) as self._scope:
