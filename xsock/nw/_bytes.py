@@ -12,6 +12,7 @@ then on, and ``send_accepted`` and a note on the exception say how much was take
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import struct
 from abc import abstractmethod
@@ -23,10 +24,11 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 from bsdcore._ffi import ffi, lib
+from bsdcore.loop import ROOM, WANT, WISH
 from bsdcore.sockets import address, unpack
 from xsock.nw._connection import TERMINAL, Connection, State
 from xsock.nw._errors import NetworkError, broken, failed
-from xsock.nw._loop import BUFFER, ERRORS, READ, WRITE
+from xsock.nw._loop import BUFFER, ENDED, READ, WRITE
 from xsock.nw._report import Attempt, DataTransferReport, TCPInfo
 from xsock.nw._wait import TURN_OPS
 
@@ -51,6 +53,7 @@ TCP_NODELAY: Final = 1
 TCP_INFO: Final = 11
 SHUT_WR: Final = 1
 HIGH_WATER: Final = 262_144
+SMALL: Final = 16_384  # bytes; more is copied at once and not with the turn
 _recv: Final = lib.bsd_recv
 _send: Final = lib.bsd_send
 _view: Final = ffi.buffer
@@ -205,17 +208,19 @@ class TCPConnection(ByteConnection):
     def __init__(self, driver: Driver, endpoint: Any, parameters: Any) -> None:
         super().__init__(driver, endpoint, parameters)
         self._so: Any = None
-        self._number = 0
+        self._slot = -1
+        self._wish = self._room = self._want = 0  # indexes of this connection's words
+        self._words = driver.loop.slots
+        self._keys = driver.loop.keys
+        self._parts = driver.loop.parts
         self._buffer = driver.buffer
         self._may_receive = True  # False: there was nothing, and no event since
-        self._is_ended = False  # the peer's FIN has been read
         self._is_finished = False  # our FIN has been sent
         self._receiver: Waiter | None = None
         self._sender: Waiter | None = None
         self._send_error: NetworkError | None = None
         self._checked = -1  # the turn in which send last looked at its cancel scope
         self._ops = 0
-        self._armed = 0
 
     # ---- establishment ----
 
@@ -239,32 +244,41 @@ class TCPConnection(ByteConnection):
         driver = self._driver
         handle = driver.socket(to.family, 1)
         self._configure(handle)
-        number = driver.watch(self)
-        try:
-            result = lib.bsd_connect(handle, to, 0)
-            if result == -errno.EINPROGRESS:
-                self._sender = waiter = self._future()
-                driver.arm(handle, WRITE, number)
-                driver.soon()
-                await waiter
+        result = lib.bsd_connect(handle, to, 0)
+        if result == -errno.EINPROGRESS:
+            self._watch(handle)
+            driver.soon()
+            try:
+                await self._writable()
                 result = -_pending_error(handle)
-            if result < 0:
-                raise OSError(-result, "connect")
-        except BaseException:
-            driver.unwatch(number)
-            _abort(handle)
-            raise
-        finally:
-            self._sender = None
-        self._so, self._number = handle, number
+            except BaseException:
+                self._unwatch()
+                _abort(handle)
+                raise
+        elif result == 0:
+            self._watch(handle)
+        if result < 0:
+            self._unwatch()
+            raise OSError(-result, "connect")
+        self._so = handle
 
     def _adopt(self, handle: Any) -> None:
         """Become READY on an accepted socket."""
         self._started_at = self._driver.waits.time()
         self._configure(handle)
-        self._so, self._number = handle, self._driver.watch(self)
+        self._so = handle
+        self._watch(handle)
         self._driver.remember(self)
         self._enter(State.READY)
+
+    def _watch(self, handle: Any) -> None:
+        self._slot = slot = self._driver.watch(handle, self)
+        self._wish, self._room, self._want = 4 * slot + WISH, 4 * slot + ROOM, 4 * slot + WANT
+
+    def _unwatch(self) -> None:
+        slot, self._slot = self._slot, -1
+        if slot >= 0:
+            self._driver.unwatch(slot)
 
     def _configure(self, handle: Any) -> None:
         high = getattr(self.parameters, "send_high_water", HIGH_WATER)
@@ -276,56 +290,48 @@ class TCPConnection(ByteConnection):
 
     # ---- events ----
 
-    def on_event(self, events: int) -> None:
-        """From the driver: *events* came up, and nothing is armed any more."""
-        self._armed = 0
-        if events & (READ | ERRORS):
+    def on_event(self, events: int, data: bytes, left: int, error: int) -> None:
+        """From the driver, once for each change."""
+        if data:
+            # Whether more is there, or the end, is for the next receive to find out.
+            self._may_receive = left > 0 or events & ENDED != 0
+            waiter = self._receiver
+            if waiter is not None and not waiter.done():
+                waiter.set_result(data)
+            else:
+                self._held += data
+        elif events & (READ | ENDED):
             self._may_receive = True
             waiter = self._receiver
             if waiter is not None and not waiter.done():
-                waiter.set_result(None)
-        if events & (WRITE | ERRORS):
-            waiter = self._sender
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
-        handle = self._so
-        if handle is not None:
-            self._driver.disarm(handle)
-            self._rearm(handle)
-
-    def _rearm(self, handle: Any) -> None:
-        events = 0
-        if self._receiver is not None and not self._receiver.done():
-            events = READ
-        if self._sender is not None and not self._sender.done():
-            events |= WRITE
-        if events != self._armed and events:
-            self._armed = events
-            self._driver.arm(handle, events, self._number)
+                waiter.set_result(b"")
+        if events & (WRITE | ENDED) and self._sender is not None and not self._sender.done():
+            self._sender.set_result(None)
 
     def _release(self, error: NetworkError | None = None) -> None:
         handle, self._so = self._so, None
-        self._driver.unwatch(self._number)
+        self._unwatch()
         if handle is not None:
-            self._driver.disarm(handle)
             _abort(handle)
             self._driver.soon()
         self._wake_all()
 
     def _wake_all(self) -> None:
-        for waiter in (self._receiver, self._sender):
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+        if self._receiver is not None and not self._receiver.done():
+            self._receiver.set_result(b"")
+        if self._sender is not None and not self._sender.done():
+            self._sender.set_result(None)
 
     async def _close(self) -> None:
+        if self._parts:
+            self._driver.pump()  # what was sent goes before the FIN
         handle, self._so = self._so, None
         task, self._task = self._task, None
         self._enter(State.CANCELLED)
         if task is not None:
             task.cancel()
-        self._driver.unwatch(self._number)
+        self._unwatch()
         if handle is not None:
-            self._driver.disarm(handle)
             ffi.gc(handle, None)
             lib.bsd_close(handle)
             self._driver.soon()
@@ -340,37 +346,55 @@ class TCPConnection(ByteConnection):
             return await self._receive_slowly(max_bytes)
         if max_bytes <= 0:
             raise ValueError("max_bytes must be positive")
-        if self._may_receive and not self._is_ended:
+        if self._may_receive:
             self._ops += 1
             if not self._ops % TURN_OPS or self._driver.waits.is_cancelled():
                 await self._driver.waits.checkpoint()
+            if data := self._receive_now(max_bytes):
+                return data
         while True:
-            if self._may_receive:
-                so = self._so
-                if so is None:
-                    self._check_alive()
-                room = max_bytes if max_bytes < BUFFER else BUFFER
-                got = _recv(so, self._buffer, room, DONTWAIT, NULL, 0)
-                if got > 0:
-                    if got < room:
-                        self._may_receive = False
-                    data: bytes = _view(self._buffer, got)[:]
-                    return data
-                if got == 0:
-                    self._is_ended = True
-                    raise anyio.EndOfStream
-                if got != EAGAIN:
-                    raise self._died(-got)
-                self._may_receive = False
             self._is_receiving = True
             self._receiver = waiter = self._future()
-            self._rearm(self._so)
+            self._words[self._wish] = max_bytes
             try:
-                await waiter
+                data = await waiter
+            except BaseException:
+                self._give_back(waiter)
+                raise
             finally:
                 self._is_receiving = False
                 self._receiver = None
             self._checked = self._driver.turn
+            if data:
+                return data
+            if data := self._receive_now(max_bytes):
+                return data
+
+    def _receive_now(self, max_bytes: int) -> bytes:
+        """What is there; b"" if that is nothing. EndOfStream, or the connection's error."""
+        so = self._so
+        if so is None:
+            self._check_alive()
+        room = max_bytes if max_bytes < BUFFER else BUFFER
+        got = _recv(so, self._buffer, room, DONTWAIT, NULL, 0)
+        if got > 0:
+            if got < room:
+                self._may_receive = False
+            data: bytes = _view(self._buffer, got)[:]
+            return data
+        if got == EAGAIN:
+            self._may_receive = False
+            return b""
+        if got == 0:
+            raise anyio.EndOfStream
+        raise self._died(-got)
+
+    def _give_back(self, waiter: Waiter) -> None:
+        """A receive was cancelled: what had come for it is held for the next."""
+        if self._slot >= 0:
+            self._words[self._wish] = 0
+        if waiter.done() and (data := arrived(waiter)):
+            self._held[:0] = data
 
     async def _receive_slowly(self, max_bytes: int) -> bytes:
         if max_bytes <= 0:
@@ -415,15 +439,16 @@ class TCPConnection(ByteConnection):
                 self._check_alive()
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
-            source = ffi.from_buffer(data)
-        else:
-            source = data
         size = len(data)
-        sent = _send(self._so, source, size, DONTWAIT, NULL, 0) if size else 0
-        if not driver._is_due:
-            driver.soon()
-        if sent != size:
-            await self._send_rest(data, sent)
+        room = self._words[self._room]
+        if size <= SMALL and size <= room:
+            self._words[self._room] = room - size
+            self._keys.append(self._slot | size << 32)
+            self._parts.append(data if type(data) is bytes else bytes(data))
+            if not driver.is_due:
+                driver.soon()
+        else:
+            await self._send_large(data, size)
         if end_of_stream or (context is not None and context.is_final):
             await self.send_eof()
 
@@ -435,41 +460,53 @@ class TCPConnection(ByteConnection):
         if self._is_finished:
             raise anyio.ClosedResourceError
 
-    async def _send_rest(self, data: Any, sent: int) -> None:
-        """Send what is left of *data* after *sent*, which may be an error."""
-        if sent < 0:
-            if sent != EAGAIN:
-                raise self._died(-sent)
-            sent = 0
-        size, rest = len(data), memoryview(data)
+    def _push(self, data: Any) -> int:
+        """Queue what fits of *data* now, past the turn; how many bytes, or the error."""
+        if self._parts:
+            self._driver.pump()  # in order: what was submitted before goes first
+            if self._so is None:
+                self._check_alive()
+        source = data if type(data) is bytes else ffi.from_buffer(data)
+        sent = int(_send(self._so, source, len(data), DONTWAIT, NULL, 0))
+        self._driver.soon()
+        if sent >= 0:
+            return sent
+        if sent == EAGAIN:
+            return 0
+        raise self._died(-sent)
+
+    async def _send_large(self, data: Any, size: int) -> None:
+        sent = self._push(data)
+        if sent == size:
+            return
+        rest = memoryview(data)
         self._is_sending = True
         try:
             while sent < size:
                 await self._writable()
                 if self._so is None:
                     self._check_alive()
-                part = ffi.from_buffer(rest[sent:])
-                got = _send(self._so, part, size - sent, DONTWAIT, NULL, 0)
-                if got > 0:
-                    sent += got
-                elif got != EAGAIN:
-                    raise self._died(-got)
-                self._driver.soon()
+                sent += self._push(rest[sent:])
         except NetworkError:
             raise
         except BaseException as why:
             self.send_accepted = sent
             if sent and self._is_ready:
-                self._send_error = broken(errno.EPIPE, message=f"a send was cancelled after "
-                    f"{sent} of {size} bytes: the stream has a hole")  # fmt: skip
+                self._send_error = broken(
+                    errno.EPIPE,
+                    message=f"a send was cancelled after {sent} of {size} bytes",
+                )
                 why.add_note(f"{sent} of {size} bytes had been queued for {self!r}")
             raise
         finally:
             self._is_sending = False
 
     async def _writable(self) -> None:
+        """Wait for room, or for the connection's end."""
         self._sender = waiter = self._future()
-        self._rearm(self._so)
+        self._words[self._want] = WRITE
+        self._driver.loop.look(self._slot)
+        self._driver.soon()
         try:
             await waiter
         finally:
@@ -487,14 +524,8 @@ class TCPConnection(ByteConnection):
             raise self._send_error.again()
         if self._is_finished:
             raise anyio.ClosedResourceError
-        source = ffi.from_buffer(data)
-        sent = _send(self._so, source, len(source), DONTWAIT, NULL, 0) if len(source) else 0
-        self._driver.soon()
-        if sent >= 0:
-            return int(sent)
-        if sent == EAGAIN:
-            return 0
-        raise self._died(-sent)
+        view = memoryview(data).cast("B")
+        return self._push(view) if len(view) else 0
 
     async def send_many(self, parts: Iterable[Buffer]) -> int:
         """Send all *parts* in order; how many were sent.
@@ -524,6 +555,8 @@ class TCPConnection(ByteConnection):
         await self._driver.waits.checkpoint()
         if self._so is None:
             self._check_alive()
+        if self._parts:
+            self._driver.pump()  # what was sent goes before the FIN
         self._is_finished = True
         if (result := lib.bsd_shutdown(self._so, SHUT_WR)) < 0:
             raise self._died(-result)
@@ -543,7 +576,7 @@ class TCPConnection(ByteConnection):
             await self._ready_to_send()
         if self._is_sending:
             raise anyio.BusyResourceError("sending to")
-        if lib.bsd_poll(self._so) & WRITE:
+        if self._words[self._room] >= count:
             await self._driver.waits.checkpoint()
             return
         self._is_sending = True
@@ -558,6 +591,12 @@ class TCPConnection(ByteConnection):
     def local(self) -> tuple[Any, ...] | None:
         """The near address, ``(host, port)`` or IPv6's four."""
         return _name(self._so, lib.bsd_getsockname)
+
+    @property
+    def peer_host(self) -> str:
+        """The peer's address without its port; "" if that is not known."""
+        remote = self.remote
+        return "" if remote is None else str(remote[0])
 
     @property
     def remote(self) -> tuple[Any, ...] | None:
@@ -601,6 +640,14 @@ class TCPConnection(ByteConnection):
             sent_bytes=info[48], retransmitted_bytes=info[49], smoothed_rtt=info[23] / 1e6,
             rtt_variance=info[24] / 1e6,
         )  # fmt: skip
+
+
+def arrived(waiter: Waiter) -> bytes:
+    """What a waiter, whose task was cancelled, had been woken with; b"" if nothing."""
+    try:
+        return waiter.result() or b""
+    except asyncio.CancelledError:
+        return b""
 
 
 def _name(handle: Any, call: Any) -> tuple[Any, ...] | None:

@@ -233,8 +233,10 @@ class Connection(AsyncResource, TypedAttributeProvider):
         if was_viable != self.viable and state not in TERMINAL:
             self._tell(ViabilityChanged(self.viable))
         if state in TERMINAL:
-            for feed in (*self._state_feeds, *self._event_feeds):
-                feed.end()
+            for states in self._state_feeds:
+                states.end()
+            for events in self._event_feeds:
+                events.end()
             self._state_feeds.clear()
             self._event_feeds.clear()
             self._driver.forget(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar
 
 import anyio
@@ -176,7 +176,7 @@ class Listener(AsyncResource, Generic[C]):
 
     async def run(
         self,
-        handler: Callable[[C], Awaitable[Any]],
+        handler: Callable[[C], Coroutine[Any, Any, Any]],
         *,
         concurrency: int | None = None,
         per_peer: int | None = None,
@@ -223,7 +223,7 @@ class Listener(AsyncResource, Generic[C]):
                     conn = await self.accept()
                 except anyio.ClosedResourceError:
                     return
-                peer = conn.peer_host
+                peer = conn.endpoint[0]
                 if per_peer is not None and peers[peer] >= per_peer:
                     conn.abort()
                     continue
@@ -247,7 +247,7 @@ class Listener(AsyncResource, Generic[C]):
             self._vacancy = None
 
     async def serve(
-        self, handler: Callable[[C], Awaitable[Any]], task_group: TaskGroup | None = None
+        self, handler: Callable[[C], Coroutine[Any, Any, Any]], task_group: TaskGroup | None = None
     ) -> None:
         """anyio's Listener.serve: as run(), but the handler closes the connection.
 

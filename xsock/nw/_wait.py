@@ -43,6 +43,7 @@ class Waiter(Protocol):
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def done(self) -> bool: ...
+    def result(self) -> Any: ...
     def set_result(self, result: Any, /) -> Any: ...
 
 
@@ -180,6 +181,9 @@ class Future:
 
     def done(self) -> bool:
         return self._done
+
+    def result(self) -> Any:
+        return self._result
 
     def set_result(self, result: Any, /) -> None:
         import trio
