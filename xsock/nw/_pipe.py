@@ -206,9 +206,11 @@ class FramedStream(anyio.abc.ByteStream):
     async def send(self, item: Buffer) -> None:
         with self._writing:
             await anyio.lowlevel.checkpoint_if_cancelled()
-            self._pipe.ctl.check()
-            self._pipe.commit(Message(), item, True)
-            await self._pipe.push()
+            with memoryview(item) as view:
+                for at in range(0, len(view), READ):
+                    self._pipe.ctl.check()
+                    self._pipe.commit(Message(), view[at : at + READ], True)
+                    await self._pipe.push()
 
     async def send_eof(self) -> None:
         with self._writing:
