@@ -138,6 +138,7 @@ struct bsd_memstat {
 	uint64_t mbufs, cl2k, cl4k, cl16k, cl64k, foreign;
 	uint64_t bytes, limit, fails;
 	uint64_t sockets, callouts;
+	uint64_t lent; /* bytes that the application holds now */
 };
 void bsd_memstat(struct stack *s, struct bsd_memstat *out);
 
@@ -285,6 +286,62 @@ int bsd_evloop_del(struct evloop *el, unsigned int slot);
  * asked of the system. */
 int bsd_turn(struct evloop *el, uint64_t now, const void *bytes, size_t nbytes,
     unsigned int nsubs);
+
+/* ---- memory lent: payload where it lies ----
+ *
+ * A lend is a piece of packet memory that the caller looks at in place. It
+ * starts with one reference; with the last one the memory goes back. Holding and
+ * releasing may happen in any thread and after the stack is gone: the memory stays
+ * valid until then. What is lent counts against kern.ipc.lendmax; beyond
+ * that calls answer -ENOBUFS, and the caller copies, or leaves the data
+ * where the peer's window feels it. */
+struct bsd_lend;
+struct bsd_lent {
+	struct bsd_lend *lend;
+	unsigned char *base; /* the first segment */
+	size_t len;
+	unsigned int count; /* segments in all */
+};
+/* Take up to max bytes, at most maxseg segments, of a stream off the receive
+ * buffer; the window opens as by a read. Never waits. Answers the bytes, 0 at end of
+ * stream. Every segment may be freed by itself: out->count references. */
+long bsd_recv_lend(struct socket *so, size_t max, unsigned int maxseg,
+    struct bsd_lent *out);
+/* Fill up to n segments, answer how many there are. */
+int bsd_lend_iov(const struct bsd_lend *lend, struct bsd_iovec *v, int n);
+void bsd_lend_hold(struct bsd_lend *lend, unsigned int n);
+/* anything is ignored: room for the argument of a destructor. */
+void bsd_lend_release(struct bsd_lend *lend, const void *anything);
+/* Send bytes [off, off+len) of lent memory without copying them. All of it,
+ * if there is any room at all, else -EAGAIN; -EXDEV: the memory of another stack.
+ * The lend stays the caller's; who writes into it now changes what is sent. */
+long bsd_send_lend(struct socket *so, struct bsd_lend *lend, size_t off,
+    size_t len, int flags, const struct bsd_addr *to);
+/* n bytes (to 65536), writable, in one piece, to be sent by bsd_send_lend(). */
+int bsd_reserve(struct socket *so, size_t n, struct bsd_lent *out);
+
+/* ---- datagrams in batches ---- */
+
+/* Datagrams of one sender, end to end: seg bytes each, the last may be shorter. */
+struct bsd_dgrams {
+	struct bsd_addr from;
+	uint32_t off, len; /* bytes of the slab */
+	uint32_t seg, count;
+	uint32_t origin;
+	uint64_t time; /* of arrival, ns of the stack's clock */
+	unsigned char tos, ttl, svc, spare[5];
+};
+/* n datagrams of lens[i] bytes each, end to end in buf. nto 0: connected, 1: all
+ * to *to, n: each to its own. Equal ones to one destination travel as one
+ * packet as far as the path allows. Answers how many were taken; an error only if
+ * none was. */
+int bsd_send_batch(struct socket *so, const void *buf, const uint32_t *lens,
+    unsigned int n, const struct bsd_addr *to, unsigned int nto);
+/* Datagrams received, at most n runs, in one slab of memory lent (out has one
+ * segment and one reference). From the first call on the socket keeps datagrams that came
+ * as one packet together. Never waits. Answers how many runs of v are filled. */
+int bsd_recv_batch(struct socket *so, struct bsd_dgrams *v, unsigned int n,
+    struct bsd_lent *out);
 
 /* ---- relays: a host descriptor carries a socket ----
  *

@@ -9,7 +9,7 @@
  *
  *	m_getcl -> composite list -> (mbuf list + cluster list) -> slab -> limit
  *
- * Chains lent to ports (m_topkt) are freed by whichever thread drops the last
+ * Chains lent to ports (m_topkt) and to the application (m_lend) are freed by whichever thread drops the last
  * reference; they are pushed on mp_remote, a lock-free stack emptied whole by
  * mbpool_reap(), so there is no ABA. Each lent chain holds a reference on the
  * pool, and the last one out destroys it.
@@ -45,6 +45,7 @@ struct mbpool {
 	struct mbstat mp_stat;
 	uint64_t mp_drained; /* mbs_fail at the last drain */
 	_Atomic(struct mbuf *) mp_remote;
+	atomic_uint_fast64_t mp_lent; /* bytes lent to the application */
 	atomic_uint mp_refs;
 };
 
@@ -58,6 +59,7 @@ mbpool_new(struct stack *s, uint64_t limit)
 		p->mp_limit = limit;
 		atomic_init(&p->mp_refs, 1);
 		atomic_init(&p->mp_remote, NULL);
+		atomic_init(&p->mp_lent, 0);
 	}
 	return p;
 }
@@ -601,11 +603,10 @@ m_frompkt(struct mbpool *p, struct pkt *pk)
 	return top;
 }
 
-/* The port is done with a chain: any thread. */
+/* Any thread: a chain that held a reference on the pool goes home. */
 static void
-mb_remote_free(struct pkt_ext *ext)
+mb_remote_push(struct mbuf *m)
 {
-	struct mbuf *m = ext->e_arg;
 	struct mbpool *p = m->m_pool;
 	struct mbuf *head =
 	    atomic_load_explicit(&p->mp_remote, memory_order_relaxed);
@@ -616,6 +617,51 @@ mb_remote_free(struct pkt_ext *ext)
 	} while (!atomic_compare_exchange_weak_explicit(&p->mp_remote, &head, m,
 	    memory_order_release, memory_order_relaxed));
 	mbpool_unref(p);
+}
+
+/* The port is done with a chain. */
+static void
+mb_remote_free(struct pkt_ext *ext)
+{
+	mb_remote_push(ext->e_arg);
+}
+
+void
+m_lend(struct mbuf *m, uint32_t refs, uint32_t charge)
+{
+	struct mbpool *p = m->m_pool;
+
+	m->m_pkthdr.txext.e_arg = (void *)(uintptr_t)charge;
+	atomic_store_explicit(&m->m_pkthdr.txext.e_refs, refs,
+	    memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->mp_lent, charge, memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->mp_refs, 1, memory_order_relaxed);
+}
+
+void
+m_lend_hold(struct mbuf *m, uint32_t refs)
+{
+	atomic_fetch_add_explicit(&m->m_pkthdr.txext.e_refs, refs,
+	    memory_order_relaxed);
+}
+
+void
+m_lend_release(struct mbuf *m)
+{
+	struct pkt_ext *ext = &m->m_pkthdr.txext;
+
+	if (atomic_fetch_sub_explicit(&ext->e_refs, 1, memory_order_acq_rel) ==
+	    1) {
+		atomic_fetch_sub_explicit(&m->m_pool->mp_lent,
+		    (uintptr_t)ext->e_arg, memory_order_relaxed);
+		mb_remote_push(m);
+	}
+}
+
+uint64_t
+mbpool_lent(const struct mbpool *p)
+{
+	return atomic_load_explicit(&p->mp_lent, memory_order_relaxed);
 }
 
 void

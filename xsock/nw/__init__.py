@@ -13,6 +13,7 @@ from xsock.nw._connection import (
     StateUpdate,
     ViabilityChanged,
 )
+from xsock.nw._endpoint import Endpoint
 from xsock.nw._errors import (
     AntecedentFailed,
     Category,
@@ -34,10 +35,29 @@ from xsock.nw._errors import (
     ProtocolError,
 )
 from xsock.nw._listener import Listener
+from xsock.nw._options import (
+    IP,
+    TCP,
+    TLS,
+    TLV,
+    UDP,
+    Alternatives,
+    Framed,
+    Keepalive,
+    LengthPrefixed,
+    Lines,
+)
+from xsock.nw._parameters import Parameters
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, TCPInfo
 from xsock.nw._stack import Stack, connect, current_stack
 
 __all__ = [
+    "IP",
+    "TCP",
+    "TLS",
+    "TLV",
+    "UDP",
+    "Alternatives",
     "AntecedentFailed",
     "Attempt",
     "BetterPath",
@@ -51,18 +71,24 @@ __all__ = [
     "ConnectionRefused",
     "ConnectionReset",
     "DataTransferReport",
+    "Endpoint",
     "EstablishTimeout",
     "EstablishmentError",
     "EstablishmentReport",
     "Event",
+    "Framed",
     "HandshakeError",
     "IdleTimeout",
+    "Keepalive",
+    "LengthPrefixed",
+    "Lines",
     "Listener",
     "MessageExpired",
     "MessageTooLarge",
     "NameResolutionError",
     "NetworkError",
     "NoPath",
+    "Parameters",
     "PathChanged",
     "PolicyDenied",
     "ProtocolError",

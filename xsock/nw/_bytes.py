@@ -21,20 +21,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream
 
 from bsdcore._ffi import ffi, lib
 from bsdcore.loop import ROOM, WANT, WISH
-from bsdcore.sockets import address, unpack
 from xsock.nw._connection import TERMINAL, Connection, State
-from xsock.nw._errors import NetworkError, broken, failed
+from xsock.nw._errors import NetworkError, broken
 from xsock.nw._loop import BUFFER, ENDED, READ, WRITE
-from xsock.nw._report import Attempt, DataTransferReport, TCPInfo
+from xsock.nw._report import DataTransferReport, TCPInfo
+from xsock.nw._sockets import IPPROTO_TCP, abort, name_of, socket_attributes
 from xsock.nw._wait import TURN_OPS
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
 
+    from xsock.nw._build import Build
+    from xsock.nw._endpoint import Endpoint
     from xsock.nw._loop import Driver
     from xsock.nw._wait import Waiter
 
@@ -43,16 +45,8 @@ __all__ = ["ByteConnection", "Chunk", "TCPConnection"]
 DONTWAIT: Final = 0x40  # MSG_DONTWAIT
 EAGAIN: Final = -errno.EAGAIN
 NULL: Final = ffi.NULL
-SOL_SOCKET: Final = 1
-SO_ERROR: Final = 4
-SO_SNDBUF: Final = 7
-SO_RCVBUF: Final = 8
-SO_LINGER: Final = 13
-IPPROTO_TCP: Final = 6
-TCP_NODELAY: Final = 1
 TCP_INFO: Final = 11
 SHUT_WR: Final = 1
-HIGH_WATER: Final = 262_144
 SMALL: Final = 16_384  # bytes; more is copied at once and not with the turn
 _recv: Final = lib.bsd_recv
 _send: Final = lib.bsd_send
@@ -75,8 +69,8 @@ class ByteConnection(Connection, ByteStream):
     One task may receive and one may send at a time; a second raises BusyResourceError.
     """
 
-    def __init__(self, driver: Driver, endpoint: Any, parameters: Any) -> None:
-        super().__init__(driver, endpoint, parameters)
+    def __init__(self, driver: Driver, endpoint: Endpoint, build: Build) -> None:
+        super().__init__(driver, endpoint, build)
         self._held = bytearray()  # received, and given back by a longer receive
         self._is_receiving = False
         self._is_sending = False
@@ -205,8 +199,8 @@ class ByteConnection(Connection, ByteStream):
 class TCPConnection(ByteConnection):
     """A byte stream over TCP of the loop's own stack."""
 
-    def __init__(self, driver: Driver, endpoint: Any, parameters: Any) -> None:
-        super().__init__(driver, endpoint, parameters)
+    def __init__(self, driver: Driver, endpoint: Endpoint, build: Build) -> None:
+        super().__init__(driver, endpoint, build)
         self._so: Any = None
         self._slot = -1
         self._wish = self._room = self._want = 0  # indexes of this connection's words
@@ -215,6 +209,7 @@ class TCPConnection(ByteConnection):
         self._parts = driver.loop.parts
         self._buffer = driver.buffer
         self._may_receive = True  # False: there was nothing, and no event since
+        self._is_over = False  # the peer's FIN, or an error, has come: no event will follow
         self._is_finished = False  # our FIN has been sent
         self._receiver: Waiter | None = None
         self._sender: Waiter | None = None
@@ -225,47 +220,12 @@ class TCPConnection(ByteConnection):
     # ---- establishment ----
 
     async def _establish(self) -> None:
-        host, port = self.endpoint
-        started = self._driver.waits.time()
-        error: NetworkError | None = None
-        try:
-            await self._connect(address(host, port))
-        except OSError as why:
-            error = failed(why.errno or 0, endpoint=self.endpoint)
-        now = self._driver.waits.time()
-        self._attempts.append(
-            Attempt(self.endpoint, started - self._started_at, now - started, error)
-        )
-        if error is not None:
-            error.attempts = tuple(self._attempts)  # type: ignore[attr-defined]
-            raise error
-
-    async def _connect(self, to: Any) -> None:
-        driver = self._driver
-        handle = driver.socket(to.family, 1)
-        self._configure(handle)
-        result = lib.bsd_connect(handle, to, 0)
-        if result == -errno.EINPROGRESS:
-            self._watch(handle)
-            driver.soon()
-            try:
-                await self._writable()
-                result = -_pending_error(handle)
-            except BaseException:
-                self._unwatch()
-                _abort(handle)
-                raise
-        elif result == 0:
-            self._watch(handle)
-        if result < 0:
-            self._unwatch()
-            raise OSError(-result, "connect")
-        self._so = handle
+        self._so = handle = await self._build.dial(self)
+        self._watch(handle)
 
     def _adopt(self, handle: Any) -> None:
         """Become READY on an accepted socket."""
         self._started_at = self._driver.waits.time()
-        self._configure(handle)
         self._so = handle
         self._watch(handle)
         self._driver.remember(self)
@@ -280,27 +240,23 @@ class TCPConnection(ByteConnection):
         if slot >= 0:
             self._driver.unwatch(slot)
 
-    def _configure(self, handle: Any) -> None:
-        high = getattr(self.parameters, "send_high_water", HIGH_WATER)
-        _set_int(handle, SOL_SOCKET, SO_SNDBUF, high)
-        window = getattr(self.parameters, "receive_window", None)
-        if window is not None:
-            _set_int(handle, SOL_SOCKET, SO_RCVBUF, window)
-        _set_int(handle, IPPROTO_TCP, TCP_NODELAY, 1)
-
     # ---- events ----
 
     def on_event(self, events: int, data: bytes, left: int, error: int) -> None:
         """From the driver, once for each change."""
         if data:
             # Whether more is there, or the end, is for the next receive to find out.
-            self._may_receive = left > 0 or events & ENDED != 0
+            if events & ENDED:
+                self._is_over = True
+            self._may_receive = left > 0 or self._is_over
             waiter = self._receiver
             if waiter is not None and not waiter.done():
                 waiter.set_result(data)
             else:
                 self._held += data
         elif events & (READ | ENDED):
+            if events & ENDED:
+                self._is_over = True
             self._may_receive = True
             waiter = self._receiver
             if waiter is not None and not waiter.done():
@@ -312,7 +268,7 @@ class TCPConnection(ByteConnection):
         handle, self._so = self._so, None
         self._unwatch()
         if handle is not None:
-            _abort(handle)
+            abort(handle)
             self._driver.soon()
         self._wake_all()
 
@@ -365,9 +321,7 @@ class TCPConnection(ByteConnection):
                 self._is_receiving = False
                 self._receiver = None
             self._checked = self._driver.turn
-            if data:
-                return data
-            if data := self._receive_now(max_bytes):
+            if data or (data := self._receive_now(max_bytes)):
                 return data
 
     def _receive_now(self, max_bytes: int) -> bytes:
@@ -379,11 +333,11 @@ class TCPConnection(ByteConnection):
         got = _recv(so, self._buffer, room, DONTWAIT, NULL, 0)
         if got > 0:
             if got < room:
-                self._may_receive = False
+                self._may_receive = self._is_over
             data: bytes = _view(self._buffer, got)[:]
             return data
         if got == EAGAIN:
-            self._may_receive = False
+            self._may_receive = self._is_over
             return b""
         if got == 0:
             raise anyio.EndOfStream
@@ -411,6 +365,7 @@ class TCPConnection(ByteConnection):
         try:
             return await self.receive(max_bytes)
         finally:
+            held += self._held  # what came for a receive that was cancelled
             self._held = held
             self._is_receiving = True
 
@@ -462,18 +417,28 @@ class TCPConnection(ByteConnection):
 
     def _push(self, data: Any) -> int:
         """Queue what fits of *data* now, past the turn; how many bytes, or the error."""
-        if self._parts:
-            self._driver.pump()  # in order: what was submitted before goes first
-            if self._so is None:
-                self._check_alive()
+        self._submit_first()
         source = data if type(data) is bytes else ffi.from_buffer(data)
         sent = int(_send(self._so, source, len(data), DONTWAIT, NULL, 0))
-        self._driver.soon()
+        self._stale()
         if sent >= 0:
             return sent
         if sent == EAGAIN:
             return 0
         raise self._died(-sent)
+
+    def _submit_first(self) -> None:
+        """What was submitted before goes before what is sent past the turn."""
+        if self._parts:
+            self._driver.pump()
+        if self._so is None:
+            self._check_alive()
+
+    def _stale(self) -> None:
+        """Something was sent past the turn: how much room there is, the next turn will tell."""
+        self._words[self._room] = 0
+        self._driver.loop.look(self._slot)
+        self._driver.soon()
 
     async def _send_large(self, data: Any, size: int) -> None:
         sent = self._push(data)
@@ -588,33 +553,18 @@ class TCPConnection(ByteConnection):
     # ---- attributes and reports ----
 
     @property
-    def local(self) -> tuple[Any, ...] | None:
-        """The near address, ``(host, port)`` or IPv6's four."""
-        return _name(self._so, lib.bsd_getsockname)
+    def local(self) -> Endpoint | None:
+        """The near address; None without a connection."""
+        return name_of(self._so, lib.bsd_getsockname)
 
     @property
-    def peer_host(self) -> str:
-        """The peer's address without its port; "" if that is not known."""
-        remote = self.remote
-        return "" if remote is None else str(remote[0])
-
-    @property
-    def remote(self) -> tuple[Any, ...] | None:
-        """The far address."""
-        return _name(self._so, lib.bsd_getpeername)
+    def remote(self) -> Endpoint | None:
+        """The far address; None without a connection."""
+        return name_of(self._so, lib.bsd_getpeername)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        local, remote = self.local, self.remote
-        if local is None or remote is None:
-            return {}
-        return {
-            SocketAttribute.family: lambda: 10 if len(local) == 4 else 2,
-            SocketAttribute.local_address: lambda: local,
-            SocketAttribute.local_port: lambda: local[1],
-            SocketAttribute.remote_address: lambda: remote,
-            SocketAttribute.remote_port: lambda: remote[1],
-        }
+        return socket_attributes(self.local, self.remote)
 
     def tcp_info(self) -> TCPInfo:
         info = self._info()
@@ -648,32 +598,3 @@ def arrived(waiter: Waiter) -> bytes:
         return waiter.result() or b""
     except asyncio.CancelledError:
         return b""
-
-
-def _name(handle: Any, call: Any) -> tuple[Any, ...] | None:
-    out = ffi.new("struct bsd_addr *")
-    if handle is None or call(handle, out) < 0:
-        return None
-    return unpack(out)
-
-
-def _set_int(handle: Any, level: int, name: int, value: int) -> None:
-    if (result := lib.bsd_setsockopt(handle, level, name, ffi.new("int *", value), 4)) < 0:
-        raise NetworkError(-result)
-
-
-def _get_int(handle: Any, level: int, name: int) -> int:
-    value, length = ffi.new("int *"), ffi.new("size_t *", 4)
-    if (result := lib.bsd_getsockopt(handle, level, name, value, length)) < 0:
-        raise NetworkError(-result)
-    return int(value[0])
-
-
-def _pending_error(handle: Any) -> int:
-    return _get_int(handle, SOL_SOCKET, SO_ERROR)
-
-
-def _abort(handle: Any) -> None:
-    """Reset the connection and let the socket go."""
-    ffi.gc(handle, None)
-    lib.bsd_abort(handle)

@@ -36,7 +36,10 @@ from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, T
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from xsock.nw._build import Build
+    from xsock.nw._endpoint import Endpoint
     from xsock.nw._loop import Driver
+    from xsock.nw._parameters import Parameters
     from xsock.nw._wait import Task, Waiter
 
 __all__ = [
@@ -184,10 +187,12 @@ class Connection(AsyncResource, TypedAttributeProvider):
 
     _ids: ClassVar[itertools.count[int]] = itertools.count(1)
 
-    def __init__(self, driver: Driver, endpoint: Any, parameters: Any) -> None:
+    def __init__(self, driver: Driver, endpoint: Endpoint, build: Build) -> None:
         self.id = next(self._ids)
         self.endpoint = endpoint
-        self.parameters = parameters
+        self.parameters: Parameters = build.parameters
+        self.options = build.options
+        self._build = build
         self.error: NetworkError | None = None
         self.path: Any = None
         self.viable = False
@@ -260,7 +265,7 @@ class Connection(AsyncResource, TypedAttributeProvider):
 
     async def _prepare(self) -> None:
         """From PREPARING to READY or FAILED; a task of the driver."""
-        limit = getattr(self.parameters, "establish_timeout", 30.0)
+        limit = self.parameters.establish_timeout
         error: NetworkError | None = None
         with anyio.move_on_after(limit) as scope:
             try:
@@ -286,7 +291,7 @@ class Connection(AsyncResource, TypedAttributeProvider):
 
     async def _attempt(self) -> None:
         """Establish, again after waiting if the parameters say so."""
-        patience = getattr(self.parameters, "waiting", "fail")
+        patience = self.parameters.waiting
         while True:
             try:
                 await self._establish()

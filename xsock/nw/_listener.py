@@ -9,60 +9,60 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar
 
 import anyio
-from anyio.abc import AsyncResource, SocketAttribute, TaskGroup, TaskStatus
+from anyio.abc import AsyncResource, TaskGroup, TaskStatus
 
 from bsdcore._ffi import ffi, lib
-from bsdcore.sockets import address, unpack
 from xsock.nw._connection import Connection, State
 from xsock.nw._errors import NetworkError
+from xsock.nw._sockets import address_of, endpoint_of, socket_attributes
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from xsock.nw._endpoint import Endpoint
     from xsock.nw._loop import Driver
     from xsock.nw._wait import Waiter
 
 __all__ = ["Listener"]
 
 C = TypeVar("C", bound=Connection)
-SOL_SOCKET: Final = 1
-SO_REUSEADDR: Final = 2
 _log: Final = logging.getLogger("xsock.nw")
 
 
 class Listener(AsyncResource, Generic[C]):
     """Takes connections in. Bound, and its port known, once ``async with`` was entered.
 
-    *make* turns an accepted socket handle and its peer's address into a connection.
+    *prepare* sets a socket of a family up before it listens; what it sets is inherited by
+    the connections. *make* turns an accepted socket handle and its peer's address into a connection.
     """
 
     def __init__(
-        self, driver: Driver, local: tuple[str, int], backlog: int,
-        make: Callable[[Any, tuple[Any, ...]], C],
+        self, driver: Driver, local: Endpoint, backlog: int,
+        prepare: Callable[[Any, int], None], make: Callable[[Any, Endpoint], C],
     ) -> None:  # fmt: skip
         self.state = State.SETUP
         self._driver = driver
         self._wanted = local
         self._backlog = backlog
+        self._prepare = prepare
         self._make = make
         self._so: Any = None
         self._slot = -1
         self._waiter: Waiter | None = None
         self._vacancy: Waiter | None = None
-        self._name: tuple[Any, ...] = local
+        self.local = local
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.state.value} on {self._name}>"
+        return f"<{type(self).__name__} {self.state.value} on {self.local}>"
 
     def start(self) -> None:
         """Bind and listen; OSError as bind(2) has it."""
         if self.state is not State.SETUP:
             return
-        where = address(*self._wanted)
+        where = address_of(self._wanted)
         handle = self._driver.socket(where.family, 1)
-        on = ffi.new("int *", 1)
+        self._prepare(handle, where.family)
         for result in (
-            lib.bsd_setsockopt(handle, SOL_SOCKET, SO_REUSEADDR, on, 4),
             lib.bsd_bind(handle, where),
             lib.bsd_listen(handle, self._backlog),
             lib.bsd_getsockname(handle, where),
@@ -70,7 +70,7 @@ class Listener(AsyncResource, Generic[C]):
             if result < 0:
                 self.state = State.FAILED
                 raise NetworkError(-result, endpoint=self._wanted)
-        self._so, self._name = handle, unpack(where)
+        self._so, self.local = handle, endpoint_of(where)
         self._slot = self._driver.watch(handle, self)
         self._driver.listeners.add(self)
         self.state = State.READY
@@ -112,21 +112,16 @@ class Listener(AsyncResource, Generic[C]):
     @property
     def port(self) -> int:
         """The port number; 0 before the listener is bound."""
-        return int(self._name[1])
+        return self.local.port
 
     @property
-    def local(self) -> tuple[Any, ...]:
-        """The address it is bound to."""
-        return self._name
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The addresses it is bound to."""
+        return (self.local,)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        name = self._name
-        return {
-            SocketAttribute.family: lambda: 10 if len(name) == 4 else 2,
-            SocketAttribute.local_address: lambda: name,
-            SocketAttribute.local_port: lambda: name[1],
-        }
+        return socket_attributes(self.local, None)
 
     # ---- accepting ----
 
@@ -156,7 +151,7 @@ class Listener(AsyncResource, Generic[C]):
                 raise NetworkError(why.errno or 0) from why
             if taken is not None:
                 handle, peer = taken
-                return self._make(handle, unpack(peer))
+                return self._make(handle, endpoint_of(peer))
             self._waiter = waiter = self._driver.waits.future()
             try:
                 await waiter
@@ -223,7 +218,7 @@ class Listener(AsyncResource, Generic[C]):
                     conn = await self.accept()
                 except anyio.ClosedResourceError:
                     return
-                peer = conn.endpoint[0]
+                peer = conn.endpoint.name
                 if per_peer is not None and peers[peer] >= per_peer:
                     conn.abort()
                     continue

@@ -77,6 +77,12 @@ class Driver:
         while lib.bsd_drain(self._stack, 0) > 0:
             await anyio.sleep(DRAIN_POLL)
 
+    def core_memory(self) -> dict[str, int]:
+        """What the stack's sockets and packets hold: counts, and bytes."""
+        out = ffi.new("struct bsd_memstat *")
+        lib.bsd_memstat(self._stack, out)
+        return {name: int(getattr(out, name)) for name, _ in ffi.typeof(out[0]).fields}
+
     def close(self) -> None:
         """Stop running the stack."""
         if not self.is_closed:

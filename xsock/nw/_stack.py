@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 import anyio
 
 from bsdcore.stack import Stack as Core
-from xsock.nw._bytes import TCPConnection
+from xsock.nw._build import Build
+from xsock.nw._connection import Connection
+from xsock.nw._endpoint import Endpoint, EndpointLike
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
+from xsock.nw._options import TCP, TLS, ProtocolOptions
+from xsock.nw._parameters import Parameters
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from xsock.nw._bytes import ByteConnection
+
 __all__ = ["Stack", "connect", "current_stack"]
 
 CLOSE_TIMEOUT: Final = 5.0
-DRAIN_POLL: Final = 0.01  # s between looks at what is still unsent
+_TCP: Final = TCP()
+_PARAMETERS: Final = Parameters()
+_ANY: Final = Endpoint.address("0.0.0.0", 0)
 _current: ContextVar[Stack] = ContextVar("xsock.nw stack")
 
 
@@ -92,13 +99,42 @@ class Stack:
 
     # ---- connections ----
 
-    def connection(self, to: Any, proto: Any = None, parameters: Any = None) -> TCPConnection:
-        """A connection to *to* in SETUP: nothing is on the wire yet."""
-        return TCPConnection(self.driver, to, parameters)
+    @overload
+    def connection(
+        self, to: EndpointLike, proto: TCP | TLS = ..., parameters: Parameters = ...
+    ) -> ByteConnection: ...
+    @overload
+    def connection(
+        self, to: EndpointLike, proto: ProtocolOptions, parameters: Parameters = ...
+    ) -> Any: ...
+    def connection(
+        self,
+        to: EndpointLike,
+        proto: ProtocolOptions = _TCP,
+        parameters: Parameters = _PARAMETERS,
+    ) -> Connection:
+        """A connection to *to* in SETUP: nothing is on the wire yet.
 
-    async def connect(self, to: Any, proto: Any = None, parameters: Any = None) -> TCPConnection:
+        Its class follows from what the top protocol of *proto* gives.
+        """
+        return Build(self, proto, parameters).connection(self.driver, Endpoint.of(to))
+
+    @overload
+    async def connect(
+        self, to: EndpointLike, proto: TCP | TLS = ..., parameters: Parameters = ...
+    ) -> ByteConnection: ...
+    @overload
+    async def connect(
+        self, to: EndpointLike, proto: ProtocolOptions, parameters: Parameters = ...
+    ) -> Any: ...
+    async def connect(
+        self,
+        to: EndpointLike,
+        proto: ProtocolOptions = _TCP,
+        parameters: Parameters = _PARAMETERS,
+    ) -> Connection:
         """A connection that is READY, or EstablishmentError."""
-        connection = self.connection(to, proto, parameters)
+        connection: Connection = self.connection(to, proto, parameters)
         try:
             await connection.ready()
         except BaseException:
@@ -106,26 +142,31 @@ class Stack:
             raise
         return connection
 
+    @overload
     def listen(
-        self, proto: Any = None, *, local: tuple[str, int] = ("0.0.0.0", 0),
-        parameters: Any = None, backlog: int = 1024,
-    ) -> Listener[TCPConnection]:  # fmt: skip
+        self, proto: TCP | TLS = ..., *, local: EndpointLike = ..., parameters: Parameters = ...,
+        backlog: int = ...,
+    ) -> Listener[ByteConnection]: ...  # fmt: skip
+    @overload
+    def listen(
+        self, proto: ProtocolOptions, *, local: EndpointLike = ..., parameters: Parameters = ...,
+        backlog: int = ...,
+    ) -> Listener[Any]: ...  # fmt: skip
+    def listen(
+        self,
+        proto: ProtocolOptions = _TCP,
+        *,
+        local: EndpointLike = _ANY,
+        parameters: Parameters = _PARAMETERS,
+        backlog: int = 1024,
+    ) -> Listener[Any]:
         """A listener on *local*; bound once ``async with`` was entered."""
-        driver = self.driver
-
-        def make(handle: Any, peer: tuple[Any, ...]) -> TCPConnection:
-            connection = TCPConnection(driver, peer[:2], parameters)
-            connection._adopt(handle)
-            return connection
-
-        return Listener(driver, local, backlog, make)
+        build = Build(self, proto, parameters)
+        return build.listener(self.driver, Endpoint.of(local), backlog)
 
 
 def _loopback() -> Core:
     return Core("nw")
-
-
-_defaults: weakref.WeakKeyDictionary[Any, Stack] = weakref.WeakKeyDictionary()
 
 
 def current_stack() -> Stack:
@@ -136,6 +177,8 @@ def current_stack() -> Stack:
         raise RuntimeError("no nw.Stack is open here") from None
 
 
-async def connect(host: str, port: int, proto: Any = None, parameters: Any = None) -> TCPConnection:
+async def connect(
+    host: str, port: int, proto: ProtocolOptions = _TCP, parameters: Parameters = _PARAMETERS
+) -> Any:
     """Connect with the current Stack; READY, or EstablishmentError."""
     return await current_stack().connect((host, port), proto, parameters)

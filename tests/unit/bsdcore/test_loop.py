@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import suppress
+from random import Random
 
 import pytest
 
-from bsdcore import Stack
+from bsdcore import Stack, netstat
+from bsdcore._ffi import ffi
 from bsdcore.loop import ROOM, WANT, WISH, LoopStack
-from bsdcore.sockets import Socket
+from bsdcore.sockets import Socket, address
 from bsdcore.stack import NEVER
 
-TCP = 1
+TCP, UDP = 1, 2
 POLLIN, POLLOUT, POLLERR, POLLHUP, POLLRDHUP = 1, 4, 8, 16, 0x2000
 
 
@@ -34,6 +36,7 @@ class Host:
             client.connect("127.0.0.1", 80, 0)
         while self.stack.run(self.now):
             pass
+        client.setsockopt(6, 1, 1)  # TCP_NODELAY
         return client, self.listener.accept(0)[0]
 
     def turn(self) -> list[tuple[int, ...]]:
@@ -69,7 +72,8 @@ def test_submitted_bytes_come_with_the_event_that_was_wished_for(host: Host) -> 
     assert host.loop.buffer[offset : offset + length] == b"hello world"
     assert host.loop.slots[4 * b + WISH] == 0  # granted
     assert 0 < host.loop.slots[4 * a + ROOM] <= room
-    assert not host.loop.keys and not host.loop.parts
+    assert not host.loop.keys
+    assert not host.loop.parts
     assert not host.turn()  # nothing is told twice
 
 
@@ -187,3 +191,196 @@ def test_the_loop_may_be_closed_after_the_stack() -> None:
     with pytest.raises(OSError, match="Bad file"):
         host.loop.turn()
     host.loop.close()
+
+
+def counter(host: Host, name: str) -> int:
+    return netstat.counters(host.stack)[name]
+
+
+def address_of(view: memoryview) -> int:
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(view)))
+
+
+def test_reserved_memory_reaches_the_receiver_without_a_copy(host: Host) -> None:
+    client, server = host.pair()
+    host.loop.add(server.handle)
+    copied = counter(host, "kern.ipc.copyin"), counter(host, "kern.ipc.copyout")
+    sent = host.loop.reserve(client.handle, 60000)
+    sent.view[:] = bytes(range(240)) * 250
+    assert host.loop.send_lent(client.handle, sent, 0, 60000) == 60000
+    assert len(host.turn()) == 1
+    (got,) = host.loop.lend(server.handle, 1 << 20)
+    assert address_of(got.view) == address_of(sent.view)
+    assert got.view == sent.view
+    assert copied == (counter(host, "kern.ipc.copyin"), counter(host, "kern.ipc.copyout"))
+    assert counter(host, "kern.ipc.byref") == 60000
+    assert counter(host, "kern.ipc.lent") == 120000
+
+
+def test_what_was_lent_can_be_forwarded_in_place(host: Host) -> None:
+    (client, server), (onward, sink) = host.pair(), host.pair()
+    client.send(b"head" + b"x" * 5000 + b"tail", 0, 0)
+    host.turn()
+    lent = host.loop.lend(server.handle, 1 << 20)
+    before = counter(host, "kern.ipc.copyin")
+    for piece in lent:
+        size = len(piece.view)
+        assert host.loop.send_lent(onward.handle, piece, 0, size) == size
+    addresses = [address_of(piece.view) for piece in lent]
+    data = b"".join(piece.view for piece in lent)
+    del lent, piece
+    host.turn()
+    got = host.loop.lend(sink.handle, 1 << 20)
+    assert b"".join(p.view for p in got) == data == b"head" + b"x" * 5000 + b"tail"
+    assert [address_of(p.view) for p in got] == addresses
+    assert counter(host, "kern.ipc.copyin") == before
+
+
+def test_memory_of_another_stack_is_refused(host: Host) -> None:
+    client, _ = host.pair()
+    other = Host()
+    far, _ = other.pair()
+    lent = host.loop.reserve(client.handle, 100)
+    with pytest.raises(OSError, match="cross-device"):
+        other.loop.send_lent(far.handle, lent, 0, 100)
+    with pytest.raises(OSError, match="Invalid"):
+        host.loop.send_lent(client.handle, lent, 1, 100)
+    other.close()
+
+
+def test_the_end_of_a_stream_lends_nothing_and_an_empty_one_blocks(host: Host) -> None:
+    client, server = host.pair()
+    with pytest.raises(BlockingIOError):
+        host.loop.lend(server.handle, 100)
+    client.shutdown(1)
+    host.turn()
+    assert host.loop.lend(server.handle, 100) == []
+
+
+def test_lent_memory_is_not_used_again_while_a_slice_lives(host: Host) -> None:
+    client, server = host.pair()
+    random = Random(1)
+    leaked: list[tuple[memoryview, bytes]] = []
+    for number in range(100_000):
+        payload = number.to_bytes(4, "big") * random.choice((2, 50, 400))
+        assert client.send(payload, 0, 0) == len(payload)
+        host.turn()
+        for piece in host.loop.lend(server.handle, 1 << 20):
+            if random.random() < 0.01:
+                at = random.randrange(len(piece.view))
+                view = piece.view.toreadonly()[at : at + 4]
+                leaked.append((view, bytes(view)))
+            if len(leaked) > 200:
+                view, was = leaked.pop(random.randrange(len(leaked)))
+                assert view == was
+    assert all(view == was for view, was in leaked)
+    assert 0 < netstat.memory(host.stack).lent < 1 << 21
+    del view, piece
+    leaked.clear()
+    host.turn()
+    assert netstat.memory(host.stack).lent == 0
+
+
+def test_views_outlive_the_stack() -> None:
+    host = Host()
+    client, server = host.pair()
+    client.send(b"left behind" * 1000, 0, 0)
+    host.turn()
+    views = [piece.view[3:9] for piece in host.loop.lend(server.handle, 1 << 20)]
+    reserved = host.loop.reserve(client.handle, 5000)
+    host.close()
+    assert bytes(views[0]) == b"t behi"
+    reserved.view[:4] = b"safe"
+    assert bytes(reserved.view[:4]) == b"safe"
+    del views, reserved, client, server
+
+
+def test_what_may_be_lent_is_bounded(host: Host) -> None:
+    client, server = host.pair()
+    host.stack.sysctl["kern.ipc.lendmax"] = 100_000
+    held = []
+    with pytest.raises(OSError, match="No buffer") as refused:  # noqa: PT012
+        while True:
+            client.send(b"z" * 8000, 0, 0)
+            host.turn()
+            held += host.loop.lend(server.handle, 8000)
+    assert refused.value.errno == errno.ENOBUFS
+    assert netstat.memory(host.stack).lent < 150_000
+    assert server.recv(9000, 0, 0) == b"z" * 8000  # a copy goes on
+    held.clear()
+    client.send(b"again", 0, 0)
+    host.turn()
+    assert b"".join(p.view for p in host.loop.lend(server.handle, 8000)) == b"again"
+
+
+def udp_pair(host: Host) -> tuple[Socket, Socket]:
+    sender, receiver = host.stack.socket(2, UDP), host.stack.socket(2, UDP)
+    receiver.bind("127.0.0.1", 9)
+    sender.connect("127.0.0.1", 9)
+    with suppress(BlockingIOError):
+        host.loop.receive_batch(receiver.handle)
+    return sender, receiver
+
+
+def test_a_batch_of_datagrams_is_one_packet_and_one_slab(host: Host) -> None:
+    sender, receiver = udp_pair(host)
+    parts = [bytes([i]) * 64 for i in range(64)] + [b"short"]
+    before = counter(host, "udp.out")
+    assert host.loop.send_batch(sender.handle, parts) == 65
+    assert counter(host, "udp.out") == before + 1
+    host.turn()
+    batch = host.loop.receive_batch(receiver.handle)
+    assert batch.views() == parts
+    assert len(batch) == 65
+    ((_, offset, total, size, count, _, when, _, ttl, _),) = batch.runs
+    assert (offset, total, size, count, ttl) == (0, 64 * 64 + 5, 64, 65, 64)
+    assert 0 < when <= host.now
+    with pytest.raises(BlockingIOError):
+        host.loop.receive_batch(receiver.handle)
+
+
+def test_datagrams_of_many_kinds_keep_their_boundaries(host: Host) -> None:
+    sender, receiver = udp_pair(host)
+    other = host.stack.socket(2, UDP)
+    parts = [b"a", b"", b"bb", b"bb", b"c" * 5000, b"d" * 3, b"e" * 4, b"", b"f" * 1400, b"f" * 9]
+    assert host.loop.send_batch(sender.handle, parts) == len(parts)
+    assert host.loop.send_batch(other.handle, [b"from elsewhere"], address("127.0.0.1", 9)) == 1
+    host.turn()
+    got: list[bytes] = []
+    senders = set()
+    with suppress(BlockingIOError):
+        while True:
+            batch = host.loop.receive_batch(receiver.handle)
+            got += [bytes(view) for view in batch.views()]
+            senders |= {run[0] for run in batch.runs}
+    assert got == [*parts, b"from elsewhere"]
+    assert len(senders) == 2
+
+
+def test_a_plain_receive_still_takes_one_datagram_of_a_batch(host: Host) -> None:
+    sender, receiver = udp_pair(host)
+    host.loop.send_batch(sender.handle, [b"one", b"two", b"six", b"x"])
+    host.turn()
+    assert receiver.recv(10, 2, 0) == b"one"  # MSG_PEEK
+    assert receiver.recv(10, 0, 0) == b"one"
+    assert receiver.recv(2, 0, 0) == b"tw"
+    assert host.loop.receive_batch(receiver.handle).views() == [b"six", b"x"]
+    host.loop.send_batch(sender.handle, [b"1", b"2", b"3"])
+    host.turn()
+    assert [receiver.recv(9, 0, 0) for _ in range(3)] == [b"1", b"2", b"3"]
+    with pytest.raises(BlockingIOError):
+        receiver.recv(1, 0, 0)
+
+
+def test_a_batch_counts_against_the_receive_buffer(host: Host) -> None:
+    sender, receiver = udp_pair(host)
+    receiver.setsockopt(1, 8, 10000)  # SO_RCVBUF
+    for _ in range(50):
+        host.loop.send_batch(sender.handle, [b"y" * 1000] * 20)
+        host.turn()
+    got = 0
+    with suppress(BlockingIOError):
+        while True:
+            got += len(host.loop.receive_batch(receiver.handle))
+    assert 20 <= got <= 60
+    assert counter(host, "udp.drop.fullsock") > 40
