@@ -175,6 +175,10 @@ class LoopStack:
         """When to turn next without being woken (ns of the stack's clock); NEVER at the latest."""
         return self._state[0]
 
+    def now(self) -> int:
+        """The stack's time of the last turn (ns)."""
+        return self._state[2]
+
     def turn(self, now: int = 0) -> Iterator[Event]:
         """Submit, take packets in, run timers, send; what has happened.
 
