@@ -113,7 +113,8 @@ async def establish(
         return found
 
     async def attempt(candidate: Candidate) -> T:
-        _check_path(state, candidate.endpoint, parameters)
+        if not endpoint.is_numeric:
+            _check_path(state, candidate.endpoint, parameters)
         return await connect(candidate)
 
     begun = anyio.current_time() if started is None else started
@@ -172,10 +173,12 @@ def _ordering(
 
     The second alternative's turn at the best address comes after the first's at the second best.
     """
-    allowed = [item.name for item in allowed_interfaces(state, endpoint, parameters)[0]]
     stacks = candidates_of(options)
 
     def order(found: Sequence[Candidate]) -> list[Candidate]:
+        if len(found) < 2:
+            return list(found)
+        allowed = [item.name for item in allowed_interfaces(state, endpoint, parameters)[0]]
         addresses = sort_destinations(
             list(dict.fromkeys(item.endpoint.name for item in found)),
             lambda address: state.source_for(address, allowed),

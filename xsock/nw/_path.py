@@ -14,6 +14,7 @@ import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -85,8 +86,7 @@ class InterfaceInfo:
     @property
     def has_ipv6(self) -> bool:
         """It has an IPv6 address that reaches beyond its link."""
-        hosts = (ipaddress.ip_interface(address).ip for address in self.addresses)
-        return any(host.version == 6 and not host.is_link_local for host in hosts)
+        return any(map(_is_routable6, self.addresses))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +114,14 @@ class NetworkState:
     def route(self, address: str, allowed: Iterable[str] | None = None) -> RouteInfo | None:
         """The most specific route to an address, over the interfaces *allowed*."""
         names = {i.name for i in self.interfaces if i.is_up} if allowed is None else set(allowed)
-        target = ipaddress.ip_address(address)
-        best: tuple[int, RouteInfo] | None = None
+        version, target = _address(address)
+        longest, best = -1, None
         for route in self.routes:
-            network = _network(route.destination)
-            if target.version != network.version or target not in network:
-                continue
-            if route.interface in names and (best is None or network.prefixlen > best[0]):
-                best = (network.prefixlen, route)
-        return None if best is None else best[1]
+            family, first, mask, length = _network(route.destination)
+            leads = family == version and target & mask == first
+            if leads and length > longest and route.interface in names:
+                longest, best = length, route
+        return best
 
     def sources(self, allowed: Iterable[str] | None = None) -> list[Source]:
         """The stack's addresses, as source selection wants them."""
@@ -146,8 +145,25 @@ class NetworkState:
         return choose_source(address, self.sources(names), interface=own)
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(text, strict=False)
+# Taking text apart is most of the cost of judging a path.
+@lru_cache(maxsize=4096)
+def _network(text: str) -> tuple[int, int, int, int]:
+    """Version, first address, mask and prefix length."""
+    found = ipaddress.ip_network(text, strict=False)
+    return found.version, int(found.network_address), int(found.netmask), found.prefixlen
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> tuple[int, int]:
+    """Version and number."""
+    found = ipaddress.ip_address(text)
+    return found.version, int(found)
+
+
+@lru_cache(maxsize=256)
+def _is_routable6(text: str) -> bool:
+    host = ipaddress.ip_interface(text).ip
+    return host.version == 6 and not host.is_link_local
 
 
 def interface_type(name: str, flags: int) -> InterfaceType:
