@@ -156,7 +156,10 @@ def factory(
     make: Callable[[], AbstractAsyncContextManager[Pair]], name: str, lacks: str = "",
     on_uvloop: str = "", **where: Any,
 ) -> PairFactory:  # fmt: skip
-    return PairFactory(name, make, frozenset(lacks.split()), frozenset(on_uvloop.split()), **where)
+    return PairFactory(
+        name, make, lacks=frozenset(lacks.split()), lacks_on_uvloop=frozenset(on_uvloop.split()),
+        **where,
+    )  # fmt: skip
 
 
 # uvloop takes what is written and tells of a full buffer in the next turn only.
