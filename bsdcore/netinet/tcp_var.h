@@ -80,12 +80,13 @@ struct tcpseg {
 	union inaddr sg_laddr, sg_faddr; /* ours, the sender's */
 	uint16_t sg_lport, sg_fport;
 	uint32_t sg_seq, sg_ack;
-	uint32_t sg_len;   /* payload bytes */
-	uint32_t sg_wnd;   /* as on the wire until scaled */
-	uint32_t sg_iplen; /* bytes with the IP header */
-	uint8_t sg_svc;	   /* SVC_* */
-	uint32_t sg_count; /* wire segments merged into this one */
-	uint16_t sg_segsz; /* payload of each, 0: just one */
+	uint32_t sg_len;    /* payload bytes */
+	uint32_t sg_hdrlen; /* IP's and TCP's: in front of sg_m's data */
+	uint32_t sg_wnd;    /* as on the wire until scaled */
+	uint32_t sg_iplen;  /* bytes with the IP header */
+	uint32_t sg_count;  /* wire segments merged into this one */
+	uint16_t sg_segsz;  /* payload of each, 0: just one */
+	uint8_t sg_svc;	    /* SVC_* */
 	uint16_t sg_urp;
 	uint8_t sg_flags;   /* TH_* */
 	bool sg_needoutput; /* call tcp_output() when done */
