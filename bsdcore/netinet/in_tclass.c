@@ -408,22 +408,41 @@ qos_row(struct qos_state *qs, uint32_t origin)
 	return r;
 }
 
+/* Header bytes of a super-segment that starts at its IP header. */
+static uint32_t
+qos_hdrlen(const struct mbuf *m)
+{
+	const struct pkthdr *h = &m->m_pkthdr;
+
+	if (h->gso_type == PKT_GSO_UDP_L4) {
+		return h->csum_start + 8u;
+	}
+	if (m->m_len <= h->csum_start + 12u) {
+		return h->csum_start + 20u;
+	}
+	return h->csum_start +
+	    (uint32_t)(m->m_data[h->csum_start + 12] >> 4) * 4;
+}
+
 void
 qos_output(struct stack *s, struct ifnet *ifp, struct mbuf *m, bool mark)
 {
 	const struct pkthdr *h = &m->m_pkthdr;
 	struct qos_row *r = qos_row(s->s_qos, h->origin);
 	unsigned svc = h->svc < SVC_COUNT ? h->svc : SVC_BE;
-	uint32_t n = 1;
+	uint32_t n = 1, len = h->len;
 
 	if ((h->csum_flags & CSUM_TSO) && h->tso_segsz != 0) {
-		n = (h->len + h->tso_segsz - 1) / h->tso_segsz;
+		uint32_t hdr = u32min(qos_hdrlen(m), len);
+
+		n = u32max((len - hdr + h->tso_segsz - 1) / h->tso_segsz, 1);
+		len += (n - 1) * hdr; /* as it will be on the wire */
 	}
 	r->qr_txpkts[svc] += n;
-	r->qr_txbytes[svc] += h->len;
+	r->qr_txbytes[svc] += len;
 	if (h->pkt_flags & PKTF_TCP_REXMT) {
 		r->qr_rexmtpkts += n;
-		r->qr_rexmtbytes += h->len;
+		r->qr_rexmtbytes += len;
 	}
 	if (ifp->if_flags & IFF_LOOPBACK_) {
 		return;
