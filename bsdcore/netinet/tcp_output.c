@@ -497,9 +497,10 @@ tcp_advertise(struct tcpcb *tp, uint8_t flags)
 	return (uint16_t)win;
 }
 
+/* fresh: it carries payload that was not sent before. */
 static void
 tcp_mkheader(struct tcpcb *tp, const struct tcpsend *se, uint8_t *th,
-    uint32_t hdrlen)
+    uint32_t hdrlen, bool fresh)
 {
 	struct inpcb *inp = tp->t_inp;
 	uint8_t flags = se->se_flags;
@@ -520,12 +521,12 @@ tcp_mkheader(struct tcpcb *tp, const struct tcpsend *se, uint8_t *th,
 	be32put(th + TH_OFF_SEQ, se->se_seq);
 	be32put(th + TH_OFF_ACK, flags & TH_ACK ? tp->rcv_nxt : 0);
 	th[TH_OFF_DOFF] = (uint8_t)(hdrlen / 4 << 4);
-	th[TH_OFF_FLAGS] = flags;
+	th[TH_OFF_FLAGS] = flags | tcp_ecn_flags(tp, flags, fresh);
 	be16put(th + TH_OFF_WIN, tcp_advertise(tp, flags));
 }
 
 static int
-tcp_ipout(struct tcpcb *tp, struct mbuf *m)
+tcp_ipout(struct tcpcb *tp, struct mbuf *m, bool fresh)
 {
 	struct inpcb *inp = tp->t_inp;
 	struct socket *so = tp->t_so;
@@ -539,7 +540,8 @@ tcp_ipout(struct tcpcb *tp, struct mbuf *m)
 		.ioa_proto = IPPROTO_TCP,
 		.ioa_ttl = v4 || inp->inp_hops6 < 0 ? inp->inp_ttl :
 						      (uint8_t)inp->inp_hops6,
-		.ioa_tos = v4 ? inp->inp_tos : inp->inp_tclass6,
+		.ioa_tos = tcp_ecn_tos(tp, v4 ? inp->inp_tos : inp->inp_tclass6,
+		    fresh),
 	};
 
 	if (TCPTUN(tp->t_tcp, path_mtu_discovery) &&
@@ -724,11 +726,13 @@ tcp_send(struct tcpcb *tp, struct tcpsend *se)
 	bool rexmt = se->se_hole != NULL || se->se_tlp ||
 	    SEQ_LT(se->se_seq, tp->snd_max);
 	uint32_t len = tcp_qosrun(tp, se->se_seq, se->se_len, segsz);
+	bool fresh = se->se_len > 0 && !rexmt && !se->se_probe;
 	struct mbuf *m;
 	uint8_t *th;
 	int error;
 
-	if (len > segsz && tp->t_gsomax <= tp->t_maxseg) {
+	if (len > segsz &&
+	    (tp->t_gsomax <= tp->t_maxseg || (tp->t_flags & TF_ECNCWR))) {
 		len = segsz;
 	}
 	if (len < se->se_len) {
@@ -741,12 +745,12 @@ tcp_send(struct tcpcb *tp, struct tcpsend *se)
 	}
 	th = mtod(m, uint8_t *);
 	memcpy(th + TCP_HDRLEN, opt, optlen);
-	tcp_mkheader(tp, se, th, TCP_HDRLEN + optlen);
+	tcp_mkheader(tp, se, th, TCP_HDRLEN + optlen, fresh);
 	tcp_offload(tp, m, se->se_len, segsz);
 	if (rexmt && se->se_len > 0) {
 		m->m_pkthdr.pkt_flags |= PKTF_TCP_REXMT;
 	}
-	error = tcp_ipout(tp, m);
+	error = tcp_ipout(tp, m, fresh);
 	if (error != 0) {
 		return tcp_send_failed(tp, se, error);
 	}
