@@ -61,11 +61,11 @@ host_rx(struct port *pt, struct pkt **v, int n, uint64_t now)
 		return k;
 	}
 	pthread_mutex_lock(&f->f_lock);
+	fsw_service(f, now);
 	if (!f->f_loop) {
 		k = host_pull(f, v, n, now);
 		fsw_flush(f, e);
 	}
-	fsw_service(f, now);
 	if (f->f_nback > 0) {
 		(void)fsw_drain(f);
 	}
