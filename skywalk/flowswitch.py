@@ -125,6 +125,10 @@ class Owner:
         """Give back what ``reserve`` took."""
         lib.sk_netns_release(self.raw, proto, packed(address), port)
 
+    def abort(self) -> None:
+        """Reset its flows and take its ports away, as when its process has died."""
+        lib.sk_netns_owner_abort(self.raw)
+
     def close(self) -> None:
         """The owner has gone: flows it has not detached are reset. Twice is harmless."""
         raw, self._raw = self._raw, None

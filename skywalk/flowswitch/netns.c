@@ -669,6 +669,14 @@ sk_netns_owner_free(struct netns_owner *no)
 	netns_unref(ns);
 }
 
+void
+sk_netns_owner_abort(struct netns_owner *no)
+{
+	pthread_mutex_lock(&no->no_ns->ns_lock);
+	netns_owner_abort(no);
+	pthread_mutex_unlock(&no->no_ns->ns_lock);
+}
+
 static void
 flow_describe(struct netns *ns, const struct flow *fl, int kind, int pid,
     struct sk_flow_info *out)
