@@ -29,7 +29,7 @@
 static struct port_list *
 port_bucket(struct netns *ns, uint8_t proto, uint16_t port)
 {
-	return &ns->ns_ports[(port ^ (uint32_t)proto << 5) % NETNS_PORTHASH];
+	return &ns->ns_ports[netns_porthash(proto, port)];
 }
 
 static bool
