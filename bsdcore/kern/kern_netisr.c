@@ -637,6 +637,9 @@ netisr_main(void *arg)
 		now = s->s_now;
 		ni->ni_until = until > now ? until : 0;
 		stack_leave(s);
+		if (atomic_load_explicit(&ni->ni_stop, memory_order_acquire)) {
+			break; /* unparked to stop: the kick may be the waiter's */
+		}
 		if (until > now && until != CALLOUT_NEVER) {
 			now = stack_clock(s);
 		}
