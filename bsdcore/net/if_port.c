@@ -183,6 +183,9 @@ if_txmeta(struct ifnet *ifp, const struct mbuf *m, struct pkt *meta)
 	if (h->pkt_flags & PKTF_TCP_REXMT) {
 		meta->p_flags |= PKT_REXMT;
 	}
+	if (h->pkt_flags & PKTF_ORDERED) {
+		meta->p_flags |= PKT_ORDERED;
+	}
 	if (h->csum_flags & CSUM_PARTIAL) {
 		uint32_t start = (uint32_t)h->csum_start + ifp->if_hdrlen;
 
