@@ -474,6 +474,36 @@ sk_netns_ops(void)
 	return &netns_owner_ops;
 }
 
+static struct flow_key
+local_key(int proto, const unsigned char *laddr, uint16_t port)
+{
+	struct flow_key k;
+
+	memset(&k, 0, sizeof(k));
+	memcpy(k.fk_laddr, laddr, 16);
+	k.fk_lport = port;
+	k.fk_proto = (uint8_t)proto;
+	return k;
+}
+
+int
+sk_netns_reserve(struct netns_owner *no, int proto, const unsigned char *laddr,
+    uint16_t port, unsigned int flags)
+{
+	struct flow_key k = local_key(proto, laddr, port);
+
+	return -netns_reserve(no, &k, flags);
+}
+
+void
+sk_netns_release(struct netns_owner *no, int proto, const unsigned char *laddr,
+    uint16_t port)
+{
+	struct flow_key k = local_key(proto, laddr, port);
+
+	netns_release(no, &k);
+}
+
 struct flow_advtab *
 sk_netns_advtab(struct netns *ns)
 {
