@@ -160,6 +160,25 @@ def test_ephemeral_ports_never_meet(host: Stack, loop: ClientLoop) -> None:
             stack.socket(2, 2).bind(LO, 0)
 
 
+def test_a_port_changes_hands(host: Stack, loop: ClientLoop) -> None:
+    """The server remembers it in TIME_WAIT: who has it next must seem the same host, later on."""
+    with host.socket() as listener, ClientLoop(host) as other:
+        listener.bind((LO, 8088))
+        listener.listen()
+        for each in (loop, other, loop):
+            each.stack.sysctl["net.inet.ip.portrange.first"] = 41000
+            each.stack.sysctl["net.inet.ip.portrange.last"] = 41000
+            sock = each.connect(LO, 8088)
+            accepted, peer = listener.accept()
+            assert peer == (LO, 41000)
+            accepted.close()
+            assert each.receive(sock, 1) == b""
+            sock.close()
+            each.until(lambda each=each: not netstat.sockets(each.stack))
+            assert netstat.counters(each.stack)["tcp.rexmttimeo"] == 0
+    assert netstat.counters(host.core)["tcp.tw_recycled"] == 2
+
+
 def test_closing_ends_what_is_open(host: Stack) -> None:
     """The peer of a client that goes away is told; its ports are free again."""
     with host.socket() as listener:
