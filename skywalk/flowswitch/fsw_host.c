@@ -223,7 +223,7 @@ host_close(struct port *pt)
 	f->f_host = NULL;
 	pthread_mutex_unlock(&ns->ns_lock);
 	fsw_backlog_fini(f);
-	route_fini(f);
+	routes_fini(f);
 	frag_expire(f, true);
 	f->f_dev->pt_ops->po_close(f->f_dev);
 	f->f_dev = NULL;
