@@ -103,7 +103,9 @@ struct bsd_sockinfo { /* netstat -an */
 #define BSD_IFF_ANYIP 16
 
 /* The stack uses the port from now on; it is closed by bsd_stack_free() or
- * bsd_if_detach(). Answers the interface index (> 0). */
+ * bsd_if_detach(). Answers the interface index (> 0). A raw IP port with the name
+ * lo0 leads to other stacks over the same addresses: what a packet that this stack
+ * sends to itself finds nobody for goes there. */
 int bsd_if_attach(struct stack *s, struct port *port, const char *name);
 int bsd_if_detach(struct stack *s, unsigned int ifindex);
 int bsd_if_flags(struct stack *s, unsigned int ifindex, unsigned int set,
@@ -126,6 +128,24 @@ int bsd_if_list(struct stack *s, struct bsd_ifinfo *v, int n);
 int bsd_route_list(struct stack *s, struct bsd_rtinfo *v, int n);
 int bsd_arp_list(struct stack *s, struct bsd_arpinfo *v, int n);
 int bsd_sock_list(struct stack *s, struct bsd_sockinfo *v, int n);
+
+/* ---- beside other stacks (nic/flow.h) ---- */
+
+/* Take ports in a namespace shared with others (struct netns_ops and its
+ * argument), and heed its advisory table (struct flow_advtab), which may be
+ * NULL. Both outlive the stack. -EBUSY: there are sockets already. */
+int bsd_set_netns(struct stack *s, const void *netns_ops, void *arg,
+    const void *flow_advtab);
+/* *fr: the struct flow_resolver of an Ethernet interface, valid until
+ * bsd_stack_free(). It takes the stack's lock. */
+int bsd_resolver(struct stack *s, unsigned int ifindex, const void **fr);
+/* fn(arg) after a neighbour, route or address has changed, so that a next hop may
+ * be another, or known now; under the stack's lock, so it must not call the
+ * stack. fn NULL: none. */
+void bsd_set_flow_event(struct stack *s, void (*fn)(void *arg), void *arg);
+/* Makes netisr look at its ports and at flows that were suspended. From any
+ * thread, under any lock; nothing happens to a stack without a thread. */
+void bsd_wake(void *stack);
 
 int bsd_sysctl_get(struct stack *s, const char *name, int64_t *out);
 int bsd_sysctl_set(struct stack *s, const char *name, int64_t value);
@@ -222,6 +242,47 @@ int bsd_evq_fd(struct evq *q);
 int bsd_evq_ctl(struct evq *q, struct socket *so, int events, uint64_t data);
 int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
 
+/* ---- quality of service ----
+ *
+ * Service classes, best effort to network control, by index (nic/qos.h); their
+ * SO_TRAFFIC_CLASS values are 0, 100, 200, 300 ... 900, signalling none. */
+#define BSD_SVC_BE 0
+#define BSD_SVC_BK_SYS 1
+#define BSD_SVC_BK 2
+#define BSD_SVC_RD 3
+#define BSD_SVC_OAM 4
+#define BSD_SVC_AV 5
+#define BSD_SVC_RV 6
+#define BSD_SVC_VI 7
+#define BSD_SVC_VO 8
+#define BSD_SVC_CTL 9
+#define BSD_SVC_SIG 10
+#define BSD_SVC_COUNT 11
+/* Bytes and datagrams sent on so from now on carry class svc (-1: the socket's
+ * own again) and are charged to originator origin (0 nobody), until the next
+ * call; so one connection carries several. A segment is of the class of its
+ * first byte. What so receives is charged to origin as well. */
+int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
+/* Who sent and received how much: whole IP packets, by class. The first row is
+ * nobody's (origin 0), the second of all originators beyond 256. */
+#define BSD_ORIGIN_OTHERS 0xffffffff
+struct bsd_ledger {
+	uint32_t origin;
+	uint64_t txpkts[BSD_SVC_COUNT], txbytes[BSD_SVC_COUNT];
+	uint64_t rxpkts[BSD_SVC_COUNT], rxbytes[BSD_SVC_COUNT];
+	uint64_t rexmtpkts, rexmtbytes; /* of tx: sent again */
+	uint64_t pool; /* bytes of memory its sockets' buffers hold now */
+};
+/* Fill up to n, answer how many there are in all. */
+int bsd_ledger_list(struct stack *s, struct bsd_ledger *v, int n);
+/* Write classes as DSCP into what leaves by the interface: mode 0 off, 1
+ * fastlane, 2 RFC 4594. n >= 0: only these originators (64 at most) may have
+ * any class marked; the rest is marked as BE, BK or CTL. n < 0: all may. */
+int bsd_if_qosmark(struct stack *s, unsigned int ifindex, int mode,
+    const uint32_t *allow, int n);
+/* While on, nothing of class BK_SYS leaves by the interface: its connections
+ * stand still, datagrams are refused with ENOBUFS. */
+int bsd_if_throttle(struct stack *s, unsigned int ifindex, int on);
 /* ---- a stack run by an event loop ----
  *
  * One thread, the loop's, runs the stack and makes every call on it and its

@@ -29,8 +29,10 @@ struct ifnet_state; /* net/if.h */
 struct ip_state;    /* netinet/ip_var.h */
 struct icmp_state;
 struct inpcbinfo;
+struct flow_state;  /* netinet/in_flow.h */
 struct gateway;	    /* kern/uipc_gateway.c */
 struct netisr;	    /* kern/kern_netisr.c */
+struct qos_state;   /* netinet/in_tclass.h */
 struct relay;	    /* kern/uipc_relay.h */
 struct route_state; /* net/route.h */
 struct so_state;    /* sys/socketvar.h */
@@ -58,12 +60,14 @@ struct stack {
 	struct ip_state *s_ip;
 	struct icmp_state *s_icmp;
 	struct so_state *s_so;
+	struct qos_state *s_qos;
 	struct inpcbinfo *s_tcbinfo;
 	struct inpcbinfo *s_udbinfo;
 	struct inpcbinfo *s_ripcbinfo;
 	struct tcp_state *s_tcp;
 	struct udp_state *s_udp;
 	struct netisr *s_netisr;
+	struct flow_state *s_flow; /* NULL: nobody shares our addresses */
 
 	struct relay *s_relay_work; /* to be run by stack_leave(); the first */
 	struct relay *s_relay_last;
