@@ -144,6 +144,9 @@ bsd_if_throttle(struct stack *s, unsigned int ifindex, int on)
 
 	if (iq != NULL) {
 		iq->iq_throttle = on != 0;
+		if (on == 0) {
+			tcp_qosrelease(s);
+		}
 	}
 	stack_leave(s);
 	return iq != NULL ? 0 : -ENXIO;

@@ -20,7 +20,7 @@
 /* Memory an mbuf is charged with. Shared storage is charged to each who holds a
  * piece of it, in proportion, or one cluster cut into segments would
  * count many times over. */
-static uint32_t
+uint32_t
 sb_memof(const struct mbuf *m)
 {
 	if (!(m->m_flags & M_EXT)) {
@@ -314,6 +314,28 @@ sbtakerecord(struct sockbuf *sb)
 	}
 	top->m_nextpkt = NULL;
 	return top;
+}
+
+void
+sbcutrecord(struct sockbuf *sb, uint32_t n)
+{
+	struct mbuf *m = sb->sb_mb;
+
+	while (!sb_isdata(m)) {
+		m = m->m_next;
+	}
+	if (m->m_flags & M_PKTHDR) {
+		m->m_pkthdr.len -= n;
+	}
+	for (; n > 0; m = m->m_next) {
+		uint32_t k = u32min(n, m->m_len);
+
+		sbfree(sb, m);
+		m->m_data += k;
+		m->m_len -= k;
+		sballoc(sb, m);
+		n -= k;
+	}
 }
 
 void

@@ -245,27 +245,30 @@ so_tagchain(const struct socket *so, struct mbuf *m)
 
 /* ---- packets ---- */
 
+int
+so_svcof(const struct socket *so, const struct mbuf *m)
+{
+	if (m == NULL || (so->so_qosflags & SOQ_BACKGROUND)) {
+		return so_svc(so);
+	}
+	return (m->m_flags & M_TAG) && m->m_pkthdr.svc < SVC_COUNT ?
+	    m->m_pkthdr.svc :
+	    so->so_traffic_class;
+}
+
 void
 tcp_qostag(const struct socket *so, const struct mbuf *first, struct mbuf *m)
 {
-	int svc = so_svc(so);
+	int svc = so_svcof(so, first);
 
-	m->m_pkthdr.origin = so->so_origin;
 	if (first != NULL) {
-		if ((first->m_flags & M_TAG)) {
-			m->m_pkthdr.origin = first->m_pkthdr.origin;
-			if (first->m_pkthdr.svc < SVC_COUNT) {
-				svc = first->m_pkthdr.svc;
-			}
-		} else {
-			m->m_pkthdr.origin = 0;
-			svc = so->so_traffic_class;
-		}
-		if (so->so_qosflags & SOQ_BACKGROUND) {
-			svc = SVC_BK_SYS;
-		}
-	} else if (!svc_isbackground(svc)) {
-		svc = SVC_CTL;
+		m->m_pkthdr.pkt_flags |= PKTF_ORDERED;
+		m->m_pkthdr.origin =
+		    first->m_flags & M_TAG ? first->m_pkthdr.origin : 0;
+	} else {
+		m->m_pkthdr.origin = so->so_origin;
+		/* A throttled interface holds back data, not the peer's. */
+		svc = svc_isbackground(svc) ? SVC_BK : SVC_CTL;
 	}
 	m->m_pkthdr.svc = (uint8_t)svc;
 }

@@ -72,6 +72,10 @@ int so_qoscmsg(int type, int val);
 /* Bytes on their way into so's send buffer carry the tag of the moment. */
 void so_tagchain(const struct socket *so, struct mbuf *m);
 
+/* The class of the bytes in m, an mbuf of so's send buffer; NULL: of what is
+ * queued next. */
+int so_svcof(const struct socket *so, const struct mbuf *m);
+
 /* Class and originator of a segment whose first byte lies in first (NULL:
  * no payload). */
 void tcp_qostag(const struct socket *so, const struct mbuf *first,
@@ -93,5 +97,11 @@ bool qos_refuse(struct stack *s, const struct ifnet *ifp, const struct mbuf *m);
 bool qos_throttled(const struct ifnet *ifp, int svc);
 /* Foreground traffic left by ifp a moment ago. */
 bool qos_fgactive(const struct stack *s, const struct ifnet *ifp);
+
+/* tcp_qos.c: the congestion control that a connection's class asks for. */
+void tcp_qoscc(struct tcpcb *tp);
+/* What would go next stays, since the interface is throttled. */
+bool tcp_qosheld(struct tcpcb *tp);
+void tcp_qosrelease(struct stack *s); /* it is no more */
 
 #endif

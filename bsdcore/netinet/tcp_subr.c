@@ -60,7 +60,7 @@ tcp_inherit(struct tcpcb *tp, const struct tcpcb *from)
 	tp->t_notsentlowat = from->t_notsentlowat;
 	tp->t_wndclamp = from->t_wndclamp;
 	tp->t_rxtlimit = from->t_rxtlimit;
-	cc_use(tp, from->t_cc);
+	cc_use(tp, from->t_owncc != NULL ? from->t_owncc : from->t_cc);
 }
 
 static void
