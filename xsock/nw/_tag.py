@@ -52,11 +52,16 @@ class Tag:
         self._given = (ServiceClass.BEST_EFFORT.index, 0)
         self.change(handle, current_adopted(), None)
 
-    def choose(self, handle: Any, chosen: ServiceClass | None) -> None:
+    def choose(
+        self,
+        handle: Any,
+        chosen: ServiceClass | None,
+        flush: Callable[[], object] | None = None,
+    ) -> None:
         """set_service_class(): what the connection sends next is of this class; None ends that."""
         self._connection = chosen
         if handle is not None:
-            self.change(handle, self.voucher, self.context)
+            self.change(handle, self.voucher, self.context, flush)
 
     def change(
         self,
