@@ -68,6 +68,9 @@ async def kernel() -> AsyncIterator[Pair]:
         group.start_soon(listener.serve, accept, group)
         near = await anyio.connect_tcp("127.0.0.1", port)
         await done.wait()
+        # anyio reads all that comes to an accepted stream until its first receive() is over.
+        await near.send(b"!")
+        await accepted[0].receive()
         try:
             yield Pair(near, accepted[0])
         finally:
