@@ -342,6 +342,47 @@ int bsd_send_batch(struct socket *so, const void *buf, const uint32_t *lens,
  * as one packet together. Never waits. Answers how many runs of v are filled. */
 int bsd_recv_batch(struct socket *so, struct bsd_dgrams *v, unsigned int n,
     struct bsd_lent *out);
+/* ---- quality of service ----
+ *
+ * Service classes, best effort to network control, by index (nic/qos.h); their
+ * SO_TRAFFIC_CLASS values are 0, 100, 200, 300 ... 900, signalling none. */
+#define BSD_SVC_BE 0
+#define BSD_SVC_BK_SYS 1
+#define BSD_SVC_BK 2
+#define BSD_SVC_RD 3
+#define BSD_SVC_OAM 4
+#define BSD_SVC_AV 5
+#define BSD_SVC_RV 6
+#define BSD_SVC_VI 7
+#define BSD_SVC_VO 8
+#define BSD_SVC_CTL 9
+#define BSD_SVC_SIG 10
+#define BSD_SVC_COUNT 11
+/* Bytes and datagrams sent on so from now on carry class svc (-1: the socket's
+ * own again) and are charged to originator origin (0 nobody), until the next
+ * call; so one connection carries several. A segment is of the class of its
+ * first byte. What so receives is charged to origin as well. */
+int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
+/* Who sent and received how much: whole IP packets, by class. The first row is
+ * nobody's (origin 0), the second of all originators beyond 256. */
+#define BSD_ORIGIN_OTHERS 0xffffffff
+struct bsd_ledger {
+	uint32_t origin;
+	uint64_t txpkts[BSD_SVC_COUNT], txbytes[BSD_SVC_COUNT];
+	uint64_t rxpkts[BSD_SVC_COUNT], rxbytes[BSD_SVC_COUNT];
+	uint64_t rexmtpkts, rexmtbytes; /* of tx: sent again */
+	uint64_t pool; /* bytes of memory its sockets' buffers hold now */
+};
+/* Fill up to n, answer how many there are in all. */
+int bsd_ledger_list(struct stack *s, struct bsd_ledger *v, int n);
+/* Write classes as DSCP into what leaves by the interface: mode 0 off, 1
+ * fastlane, 2 RFC 4594. n >= 0: only these originators (64 at most) may have
+ * any class marked; the rest is marked as BE, BK or CTL. n < 0: all may. */
+int bsd_if_qosmark(struct stack *s, unsigned int ifindex, int mode,
+    const uint32_t *allow, int n);
+/* While on, nothing of class BK_SYS leaves by the interface: its connections
+ * stand still, datagrams are refused with ENOBUFS. */
+int bsd_if_throttle(struct stack *s, unsigned int ifindex, int on);
 
 /* ---- relays: a host descriptor carries a socket ----
  *

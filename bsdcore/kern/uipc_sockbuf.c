@@ -93,13 +93,25 @@ sbavail_update(struct socket *so)
 	    memory_order_relaxed);
 }
 
+/* May their bytes be told apart? */
+static bool
+sb_sametag(const struct mbuf *a, const struct mbuf *b)
+{
+	if (((a->m_flags | b->m_flags) & M_TAG) == 0) {
+		return true;
+	}
+	return (a->m_flags & b->m_flags & M_TAG) != 0 &&
+	    a->m_pkthdr.svc == b->m_pkthdr.svc &&
+	    a->m_pkthdr.origin == b->m_pkthdr.origin;
+}
+
 /* Put a short m into the free room of the tail; m is freed then. */
 static bool
 sb_compress(struct sockbuf *sb, struct mbuf *tail, struct mbuf *m)
 {
 	if (tail == NULL || m->m_len > SB_COMPRESS || !sb_isdata(m) ||
 	    !sb_isdata(tail) || (tail->m_flags & M_EOR) || !M_WRITABLE(tail) ||
-	    M_TRAILINGSPACE(tail) < m->m_len) {
+	    M_TRAILINGSPACE(tail) < m->m_len || !sb_sametag(tail, m)) {
 		return false;
 	}
 	sbfree(sb, tail);

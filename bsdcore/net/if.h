@@ -5,6 +5,7 @@
 #define BSDCORE_NET_IF_H
 
 #include "bsdcore/netinet/in.h"
+#include "bsdcore/netinet/in_tclass.h"
 #include "bsdcore/sys/mbuf.h"
 #include "bsdcore/sys/stack.h"
 #include "bsdcore/sys/systm.h"
@@ -62,6 +63,7 @@ struct ifnet {
 	bool if_txblocked;   /* the port took less than offered */
 	struct pkt **if_txv; /* burst not taken yet */
 	uint32_t if_txn;
+	struct ifqos if_qos;
 	struct {
 		uint64_t ipackets, ibytes, ierrors, iqdrops, noproto;
 		uint64_t opackets, obytes, oerrors, oqdrops, collisions;

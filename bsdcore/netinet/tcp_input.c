@@ -67,6 +67,8 @@ tcp_parse(struct stack *s, struct mbuf *m, uint32_t off, struct tcpseg *sg)
 	sg->sg_ifp = m->m_pkthdr.rcvif;
 	sg->sg_count = u32max(m->m_pkthdr.seg_count, 1);
 	sg->sg_segsz = sg->sg_count > 1 ? m->m_pkthdr.tso_segsz : 0;
+	sg->sg_iplen = m->m_pkthdr.len;
+	sg->sg_svc = (uint8_t)qos_rxsvc(m);
 	sg->sg_needoutput = sg->sg_hasiss = false;
 	m_adj(m, (int32_t)(off + hlen));
 	return m;
@@ -735,6 +737,7 @@ tcp_input_conn(struct tcpcb *tp, struct tcpseg *sg)
 	enum tcp_verdict v;
 
 	tp->t_segsin += sg->sg_count;
+	qos_input(tp->t_so, sg->sg_svc, sg->sg_count, sg->sg_iplen);
 	tp->t_rcvtime = s->s_now;
 	tp->t_keepprobes = 0;
 	if ((sg->sg_flags & TH_SYN) == 0) {

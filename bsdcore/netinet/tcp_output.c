@@ -443,9 +443,11 @@ tcp_mkpacket(struct tcpcb *tp, const struct tcpsend *se, uint32_t hdrlen)
 	m->m_len = hdrlen;
 	m->m_pkthdr.len = hdrlen + se->se_len;
 	if (se->se_len == 0) {
+		tcp_qostag(tp->t_so, NULL, m);
 		return m;
 	}
 	data = sbsndptr(sb, se->se_seq - tp->snd_una, &moff);
+	tcp_qostag(tp->t_so, data, m);
 	if (se->se_len <= MHLEN - MAX_HDR - TCP_MAXHDRLEN) {
 		m_copydata(data, moff, se->se_len, mtodo(m, hdrlen));
 		m->m_len += se->se_len;
@@ -534,7 +536,6 @@ tcp_ipout(struct tcpcb *tp, struct mbuf *m)
 		ioa.ioa_flags |= IPO_ROUTETOIF;
 	}
 	m->m_pkthdr.flowid = inp->inp_flowid;
-	m->m_pkthdr.svc = (uint8_t)so->so_traffic_class;
 	m->m_pkthdr.proto = IPPROTO_TCP;
 	return ip_output(tp->t_stack, m, &ioa);
 }

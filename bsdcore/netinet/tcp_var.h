@@ -82,6 +82,8 @@ struct tcpseg {
 	uint32_t sg_seq, sg_ack;
 	uint32_t sg_len;   /* payload bytes */
 	uint32_t sg_wnd;   /* as on the wire until scaled */
+	uint32_t sg_iplen; /* bytes with the IP header */
+	uint8_t sg_svc;	   /* SVC_* */
 	uint32_t sg_count; /* wire segments merged into this one */
 	uint16_t sg_segsz; /* payload of each, 0: just one */
 	uint16_t sg_urp;

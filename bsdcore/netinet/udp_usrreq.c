@@ -106,6 +106,7 @@ udp_append(struct stack *s, struct inpcb *inp, struct mbuf *m,
 		m_freem(m);
 		return;
 	}
+	qos_input(so, qos_rxsvc(m), 1, m->m_pkthdr.len);
 	control = ip_savecontrol(inp, m);
 	len = in_sockaddr_put(so->so_family, &ud->ud_src, ud->ud_sport,
 	    m->m_pkthdr.rcvif->if_index, &ss);
@@ -429,7 +430,7 @@ udp_output1(struct inpcb *inp, struct mbuf *m, const union inaddr *src,
 	m->m_pkthdr.csum_start = 0;
 	m->m_pkthdr.csum_stuff = offsetof(struct udphdr, uh_sum);
 	m->m_pkthdr.flowid = inp->inp_flowid;
-	m->m_pkthdr.svc = (uint8_t)inp->inp_socket->so_traffic_class;
+	udp_qostag(inp->inp_socket, is->is_svc, m);
 	if (gso != 0) {
 		m->m_pkthdr.csum_flags |= CSUM_TSO;
 		m->m_pkthdr.tso_segsz = gso;

@@ -49,6 +49,7 @@ struct mbpool;
 #define M_EXT 0x0001
 #define M_PKTHDR 0x0002
 #define M_EOR 0x0004   /* end of record */
+#define M_TAG 0x0008   /* in so_snd: m_pkthdr.svc and .origin are the bytes' */
 #define M_LOOP 0x0040  /* looped back inside this stack */
 #define M_BCAST 0x0100 /* link-level broadcast */
 #define M_MCAST 0x0200 /* link-level multicast */

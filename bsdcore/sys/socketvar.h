@@ -66,7 +66,10 @@ struct socket {
 	uint32_t so_options;  /* SOO_* */
 	uint32_t so_state;    /* SS_* */
 	int so_linger;	      /* seconds, with SOO_LINGER */
-	int so_traffic_class; /* service class */
+	int so_traffic_class; /* SVC_* */
+	uint32_t so_origin;   /* who is charged, 0 nobody (bsd_set_tag) */
+	uint8_t so_tagsvc;    /* with SOQ_TAGSVC */
+	uint8_t so_qosflags;  /* SOQ_* */
 	int so_priority, so_mark;
 	uint32_t so_boundif; /* ifindex, 0 any */
 	uint64_t so_rcvtimeo,
@@ -115,6 +118,13 @@ struct socket {
 #define SOO_ACCEPTCONN 0x0200
 #define SOO_ANYIP 0x0400   /* gateway: bind to and accept for any address */
 #define SOO_HOLDSYN 0x0800 /* listener: see so_newconn */
+
+/* so_qosflags */
+#define SOQ_EXPLICIT 0x01u   /* so_traffic_class was chosen by name */
+#define SOQ_TAGSVC 0x02u     /* what is sent now is of so_tagsvc */
+#define SOQ_BACKGROUND 0x04u /* in the background by decree */
+#define SOQ_RECVBG 0x08u
+#define SOQ_RECVSVC 0x10u /* SO_RECV_TRAFFIC_CLASS */
 
 /* so_state */
 #define SS_NOFDREF 0x0001 /* the user closed it */

@@ -31,6 +31,7 @@ struct icmp_state;
 struct inpcbinfo;
 struct gateway;	    /* kern/uipc_gateway.c */
 struct netisr;	    /* kern/kern_netisr.c */
+struct qos_state;   /* netinet/in_tclass.h */
 struct relay;	    /* kern/uipc_relay.h */
 struct route_state; /* net/route.h */
 struct so_state;    /* sys/socketvar.h */
@@ -58,6 +59,7 @@ struct stack {
 	struct ip_state *s_ip;
 	struct icmp_state *s_icmp;
 	struct so_state *s_so;
+	struct qos_state *s_qos;
 	struct inpcbinfo *s_tcbinfo;
 	struct inpcbinfo *s_udbinfo;
 	struct inpcbinfo *s_ripcbinfo;

@@ -220,16 +220,19 @@ class TCPConnection(ByteConnection):
     # ---- establishment ----
 
     async def _establish(self) -> None:
-        self._so = handle = await self._build.dial(self)
-        self._watch(handle)
+        self._so, _options = await self._build.dial(self)
+        self._watch(self._so)
 
-    def _adopt(self, handle: Any) -> None:
-        """Become READY on an accepted socket."""
+    def _adopt(self, handle: Any, *, is_inner: bool = False) -> None:
+        """Become READY on a connected socket. *is_inner*: another connection keeps this one."""
         self._started_at = self._driver.waits.time()
         self._so = handle
         self._watch(handle)
-        self._driver.remember(self)
+        if not is_inner:
+            self._driver.remember(self)
         self._enter(State.READY)
+
+    _accept = _adopt
 
     def _watch(self, handle: Any) -> None:
         self._slot = slot = self._driver.watch(handle, self)

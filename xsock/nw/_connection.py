@@ -31,7 +31,8 @@ from xsock.nw._errors import (
     NoPath,
     failed,
 )
-from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, TCPInfo
+from xsock.nw._path import evaluate
+from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from xsock.nw._endpoint import Endpoint
     from xsock.nw._loop import Driver
     from xsock.nw._parameters import Parameters
+    from xsock.nw._path import NetworkState, Path
     from xsock.nw._wait import Task, Waiter
 
 __all__ = [
@@ -194,7 +196,6 @@ class Connection(AsyncResource, TypedAttributeProvider):
         self.options = build.options
         self._build = build
         self.error: NetworkError | None = None
-        self.path: Any = None
         self.viable = False
         self.better_path = False
         self._driver = driver
@@ -207,6 +208,9 @@ class Connection(AsyncResource, TypedAttributeProvider):
         self._task: Task | None = None
         self._retry: Waiter | None = None
         self._attempts: list[Attempt] = []
+        self._resolutions: list[Resolution] = []
+        self._path_feeds: list[Feed[Path]] = []
+        self._unlisten: Callable[[], None] | None = None
         self._started_at = 0.0
         self._ready_at = 0.0
 
@@ -242,6 +246,12 @@ class Connection(AsyncResource, TypedAttributeProvider):
                 states.end()
             for events in self._event_feeds:
                 events.end()
+            for paths in self._path_feeds:
+                paths.end()
+            self._path_feeds.clear()
+            if self._unlisten is not None:
+                self._unlisten()
+                self._unlisten = None
             self._state_feeds.clear()
             self._event_feeds.clear()
             self._driver.forget(self)
@@ -300,6 +310,7 @@ class Connection(AsyncResource, TypedAttributeProvider):
                     raise
                 self._retry = self._future()
                 self._enter(State.WAITING, error)
+                self._listen()
                 try:
                     await self._retry
                 finally:
@@ -421,13 +432,42 @@ class Connection(AsyncResource, TypedAttributeProvider):
             self._event_feeds.append(feed)
         return feed
 
+    @property
+    def path(self) -> Path:
+        """The way to the endpoint as the network is now."""
+        watch = self._build.stack.path_watch
+        return evaluate(watch.state, self.endpoint, self.parameters, generation=watch.generation)
+
+    def paths(self) -> AsyncIterator[Path]:
+        """The path now, then the latest after each change; ends with the connection."""
+        feed: Feed[Path] = Feed(self._future, 1)
+        feed.put(self.path)
+        if self._state in TERMINAL:
+            feed.end()
+        else:
+            self._path_feeds.append(feed)
+            self._listen()
+        return feed
+
+    def _listen(self) -> None:
+        """Hear of changes of the network."""
+        if self._unlisten is None:
+            self._unlisten = self._build.stack.listen_to_paths(self._on_network)
+
+    def _on_network(self, state: NetworkState, generation: int) -> None:
+        path = evaluate(state, self.endpoint, self.parameters, generation=generation)
+        for feed in self._path_feeds:
+            feed.put(path)
+        self._tell(PathChanged(path))
+        self.retry()
+
     # ---- reports and attributes ----
 
     async def establishment_report(self) -> EstablishmentReport:
         """How the connection came about; waits until it has."""
         await self.ready()
         duration = self._ready_at - self._started_at if self._started_at else 0.0
-        return EstablishmentReport(duration, tuple(self._attempts))
+        return EstablishmentReport(duration, tuple(self._attempts), tuple(self._resolutions))
 
     def data_transfer_report(self) -> DataTransferReport:
         """What the connection has carried up to now."""

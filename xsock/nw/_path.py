@@ -11,7 +11,7 @@ generation counts pictures that differed, and ``flaps`` how often the status lef
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from types import TracebackType
@@ -519,7 +519,7 @@ class PathMonitor:
         self._given = self.current
         return self._given
 
-    async def settled(self, seconds: float) -> AsyncIterator[Path]:
+    async def settled(self, seconds: float) -> AsyncGenerator[Path, None]:
         """Paths that have stood for so long; what came and went meanwhile is skipped."""
         while True:
             await self.__anext__()
@@ -531,7 +531,7 @@ class PathMonitor:
                     waiting = True
             yield self.current
 
-    async def material(self) -> AsyncIterator[Path]:
+    async def material(self) -> AsyncGenerator[Path, None]:
         """Paths that differ from the one given before; a flap that changed nothing is skipped."""
         last: Path | None = None
         while True:

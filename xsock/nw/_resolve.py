@@ -1,4 +1,4 @@
-"""Names to addresses, one family at a time, without stopping the loop; and what to race.
+"""Names to addresses, one family at a time, without stopping the loop.
 
 Literals, the hosts file and localhost are answered at once. A question to name servers goes
 through the Stack's own resolver (_resolver.py) in a thread, one for A and one for AAAA, so that
@@ -8,25 +8,19 @@ each answer comes as soon as it is there.
 from __future__ import annotations
 
 import _socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn
 
 import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from xsock import _resolver
-from xsock.nw._endpoint import AF_INET, AF_INET6, Endpoint
-from xsock.nw._options import IP, ProtocolOptions, candidates_of, layer
-from xsock.nw._parameters import InterfaceType, Parameters
-from xsock.nw._path import NetworkState, allowed_interfaces
-from xsock.nw._race import Race, RaceResult, run
-from xsock.nw._sort import sort_destinations
+from xsock.nw._endpoint import AF_INET6, Endpoint
 
-__all__ = ["Answer", "Candidate", "Names", "establish", "families_of"]
+__all__ = ["Answer", "Names"]
 
-T = TypeVar("T")
 THREADS_MAX: Final = 64  # questions at once on one loop; the loop's own threads stay free
 _limiter: Final[RunVar[anyio.CapacityLimiter]] = RunVar("xsock.nw questions")
 
@@ -114,135 +108,3 @@ def _questions() -> anyio.CapacityLimiter:
         limiter = anyio.CapacityLimiter(THREADS_MAX)
         _limiter.set(limiter)
         return limiter
-
-
-# ---- what to race ----
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One thing to try: a numeric endpoint and the protocols to speak with it."""
-
-    endpoint: Endpoint
-    options: ProtocolOptions
-
-    @property
-    def family(self) -> int:
-        """AF_INET or AF_INET6."""
-        return self.endpoint.family or AF_INET
-
-
-def families_of(options: ProtocolOptions) -> tuple[int, ...]:
-    """The families that some alternative speaks, IPv6 first."""
-    spoken: set[int] = set()
-    for stack in candidates_of(options):
-        spoken |= {AF_INET, AF_INET6} if (version := _version(stack)) is None else {version}
-    return tuple(family for family in (AF_INET6, AF_INET) if family in spoken)
-
-
-def _version(stack: ProtocolOptions) -> int | None:
-    ip = layer(stack, IP)
-    if ip is None or ip.version is None:
-        return None
-    return AF_INET6 if ip.version == 6 else AF_INET
-
-
-def candidates(endpoint: Endpoint, answer: Answer, options: ProtocolOptions) -> list[Candidate]:
-    """Every address with every alternative that speaks its family."""
-    return [
-        Candidate(Endpoint.address(address, endpoint.port, interface=endpoint.interface), stack)
-        for address in answer.addresses
-        for stack in candidates_of(options)
-        if _version(stack) in (None, answer.family)
-    ]
-
-
-def ordering(
-    state: NetworkState, endpoint: Endpoint, options: ProtocolOptions, parameters: Parameters
-) -> Callable[[Sequence[Candidate]], list[Candidate]]:
-    """How a race sorts its candidates: addresses by RFC 6724, alternatives staggered among them.
-
-    The second alternative's turn at the best address comes after the first's at the second best.
-    """
-    allowed = [item.name for item in allowed_interfaces(state, endpoint, parameters)[0]]
-    stacks = candidates_of(options)
-
-    def order(found: Sequence[Candidate]) -> list[Candidate]:
-        addresses = sort_destinations(
-            list(dict.fromkeys(item.endpoint.name for item in found)),
-            lambda address: state.source_for(address, allowed),
-        )
-        place = {address: index for index, address in enumerate(addresses)}
-
-        def turn(item: Candidate) -> tuple[int, int]:
-            second = stacks.index(item.options)
-            return place[item.endpoint.name] + second, second
-
-        return sorted(found, key=turn)
-
-    return order
-
-
-async def establish(
-    names: Names,
-    state: NetworkState,
-    endpoint: Endpoint,
-    options: ProtocolOptions,
-    parameters: Parameters,
-    connect: Callable[[Candidate], Awaitable[T]],
-    close: Callable[[T], object],
-    *,
-    answered: Callable[[Answer], object] | None = None,
-) -> RaceResult[Candidate, T]:
-    """Resolve *endpoint*, race what was found, and answer the winner's connection.
-
-    *connect* raises OSError for an attempt that failed; *close* gets what connected too late
-    and must not wait. *answered* sees every Answer as it comes.
-    """
-    families = families_of(options)
-    race: Race[Candidate] = Race(
-        families,
-        family_of=lambda item: item.family,
-        order=ordering(state, endpoint, options, parameters),
-        preferred=_preferred(state, families),
-        attempt_delay=parameters.attempt_delay,
-        resolution_delay=parameters.resolution_delay,
-    )
-    see = answered or (lambda answer: None)
-    questions: dict[int, Callable[[], Awaitable[Sequence[Candidate]]]] = {}
-    known = names.known(endpoint.name, families)
-    for answer in known or ():
-        see(answer)
-        error = None if answer.addresses else answer.error
-        found = candidates(endpoint, answer, options)
-        race.answered(answer.family, found, anyio.current_time(), error)
-    if known is None:
-        for family in families:
-            questions[family] = _question(names, endpoint, family, options, see)
-    return await run(race, questions, connect, close)
-
-
-def _question(
-    names: Names,
-    endpoint: Endpoint,
-    family: int,
-    options: ProtocolOptions,
-    see: Callable[[Answer], object],
-) -> Callable[[], Awaitable[Sequence[Candidate]]]:
-    async def question() -> Sequence[Candidate]:
-        answer = await names.ask(endpoint.name, family)
-        see(answer)
-        if answer.error is not None:
-            raise answer.error
-        return candidates(endpoint, answer, options)
-
-    return question
-
-
-def _preferred(state: NetworkState, families: Sequence[int]) -> int | None:
-    """The family whose answer is worth waiting for: IPv6, if there is any beyond the link."""
-    if AF_INET6 not in families:
-        return None
-    up = [item for item in state.interfaces if item.is_up]
-    outside = [item for item in up if item.type is not InterfaceType.LOOPBACK] or up
-    return AF_INET6 if any(item.has_ipv6 for item in outside) else None

@@ -15,12 +15,15 @@ from xsock.nw._endpoint import Endpoint, EndpointLike
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
 from xsock.nw._options import TCP, TLS, ProtocolOptions
-from xsock.nw._parameters import Parameters
+from xsock.nw._parameters import InterfaceType, Parameters
+from xsock.nw._path import NetworkState, PathMonitor, PathWatch, read_state
+from xsock.nw._resolve import Names
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from xsock.nw._bytes import ByteConnection
+    from xsock.nw._wait import Task
 
 __all__ = ["Stack", "connect", "current_stack"]
 
@@ -46,6 +49,9 @@ class Stack:
         self._driver: Driver | None = None
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
+        self.names = Names()
+        self._path_watch: PathWatch | None = None
+        self._watching: Task | None = None
 
     @classmethod
     def loopback(cls) -> Stack:
@@ -93,9 +99,43 @@ class Stack:
         finally:
             for connection in list(driver.connections):
                 connection.abort()
-            self._driver = self._core = None
+            self._driver = self._core = self._path_watch = None
+            watching, self._watching = self._watching, None
+            if watching is not None:
+                watching.cancel()
             driver.close()
             core.close()
+
+    # ---- the network ----
+
+    @property
+    def path_watch(self) -> PathWatch:
+        """Pictures of the network as it changes."""
+        if self._path_watch is None:
+            core = self.driver.core
+            self._path_watch = PathWatch(lambda: read_state(core))
+        return self._path_watch
+
+    def listen_to_paths(self, listener: Callable[[NetworkState, int], None]) -> Callable[[], None]:
+        """Call *listener* when the network changes; the answer ends that."""
+        watch = self.path_watch
+        if self._watching is None and not watch.is_running:
+            self._watching = self.driver.spawn(watch.run, "watch the network")
+        return watch.listen(listener)
+
+    def path_monitor(
+        self,
+        required: InterfaceType | None = None,
+        prohibited: tuple[InterfaceType, ...] = (),
+        *,
+        to: EndpointLike | None = None,
+        parameters: Parameters = _PARAMETERS,
+    ) -> PathMonitor:
+        """Paths as they change: to anywhere, or to an endpoint under *parameters*."""
+        endpoint = None if to is None else Endpoint.of(to)
+        return PathMonitor(
+            self.path_watch, endpoint, parameters, required=required, prohibited=prohibited
+        )
 
     # ---- connections ----
 

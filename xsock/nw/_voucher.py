@@ -37,7 +37,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 IMPORTANCE_MAX: Final = 2**31 - 1
 ACTIVITY_MAX: Final = 2**64 - 1
-ORIGINATOR_MAX: Final = 2**32 - 1  # ids are 32 bits in a packet's metadata; 0 is nobody
+ORIGINATOR_MAX: Final = 2**32 - 2  # 32 bits in a packet's metadata; 0 and the last are taken
 NAME_MAX: Final = 255  # bytes of an originator's name
 RECIPE_MAX: Final = 65536  # bytes
 
@@ -68,8 +68,13 @@ class ServiceClass(Enum):
 
     @property
     def packet_class(self) -> int:
-        """XNU's PKT_SC number: what a packet's metadata holds."""
+        """XNU's PKT_SC number."""
         return _CLASSES[self][0]
+
+    @property
+    def index(self) -> int:
+        """The stack's own number (nic/qos.h): what a packet's metadata holds."""
+        return _INDICES[self]
 
     @property
     def net_service_type(self) -> int | None:
@@ -99,6 +104,13 @@ _CLASSES: Final[dict[ServiceClass, tuple[int, int | None, int, int, int]]] = {
     ServiceClass.SIGNALING:         (0x00380130, 2,    7, 24, 40),
     ServiceClass.INTERACTIVE_VOICE: (0x00400180, 4,    8, 46, 46),
     ServiceClass.CONTROL:           (0x00480190, None, 9, 0,  48),
+}  # fmt: skip
+
+_INDICES: Final = {
+    ServiceClass.BEST_EFFORT: 0, ServiceClass.BACKGROUND: 2, ServiceClass.RESPONSIVE_DATA: 3,
+    ServiceClass.OAM: 4, ServiceClass.STREAMING_AV: 5, ServiceClass.RESPONSIVE_AV: 6,
+    ServiceClass.INTERACTIVE_VIDEO: 7, ServiceClass.INTERACTIVE_VOICE: 8,
+    ServiceClass.CONTROL: 9, ServiceClass.SIGNALING: 10,
 }  # fmt: skip
 
 # Only explicit choices reach the short queues of video, voice and signalling.
@@ -397,10 +409,17 @@ _armed = False
 def _arm() -> None:
     """From the first adoption on, the sockets of the facade look for vouchers too."""
     global _armed
-    from xsock import _socket
+    from xsock import _socket, _vouch
 
     _armed = True
-    _socket.adoption = adoption.get
+    _socket.vouch = _vouch.vouch
+    _socket.voucher = _here
+
+
+def _here() -> Voucher | None:
+    """The adopted voucher; None if there is none."""
+    adopted = adoption.get()
+    return None if adopted is None else adopted.voucher
 
 
 def current_voucher() -> Voucher:
