@@ -77,12 +77,12 @@ class NWStream(trio.abc.HalfCloseableStream):
                 raise TypeError(f"max_bytes: an integer is wanted, not {max_bytes!r}")
             if max_bytes < 1:
                 raise ValueError("max_bytes must be at least 1")
+        await trio.lowlevel.checkpoint()
         with _as_trio():
             self._check()
             try:
                 return await self.below.receive(RECEIVE if max_bytes is None else max_bytes)
             except anyio.EndOfStream:
-                await trio.lowlevel.checkpoint()
                 return b""
 
     def _check(self) -> None:

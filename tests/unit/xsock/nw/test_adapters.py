@@ -112,7 +112,9 @@ async def test_trio_s_tls_runs_over_it(
     net: Any, client_context: ssl.SSLContext, server_context: ssl.SSLContext
 ) -> None:
     near, far = await net.pair()
-    client = trio.SSLStream(trio_stream(near), client_context, "localhost", https_compatible=True)
+    client = trio.SSLStream(
+        trio_stream(near), client_context, server_hostname="localhost", https_compatible=True
+    )
     server = trio.SSLStream(
         trio_stream(far), server_context, server_side=True, https_compatible=True
     )
@@ -136,7 +138,7 @@ async def test_asyncio_streams_talk_to_a_server(net: Any) -> None:
         writer.close()
         await writer.wait_closed()
 
-    async with await nw_asyncio.start_server(upper, ("127.0.0.1", 0)) as server:
+    async with await nw_asyncio.start_server(upper, ("127.0.0.1", 0), limit=2**20) as server:
         assert server.is_serving()
         reader, writer = await nw_asyncio.open_connection(("127.0.0.1", server.port))
         assert writer.get_extra_info("peername") == ("127.0.0.1", server.port)
@@ -205,7 +207,6 @@ async def test_a_protocol_is_told_to_pause(net: Any) -> None:
         transport.set_write_buffer_limits(100_000, 10_000)
         while "pause" not in protocol.said:
             transport.write(bytes(400_000))
-            await asyncio.sleep(0)
         assert transport.get_write_buffer_size() > 100_000
         received = 0
         while "resume" not in protocol.said:
