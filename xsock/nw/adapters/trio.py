@@ -67,6 +67,7 @@ class NWStream(trio.abc.HalfCloseableStream):
                 self._check()
                 if wait is not None:
                     await wait(1)
+                    self._check()
         finally:
             self._is_sending = False
 

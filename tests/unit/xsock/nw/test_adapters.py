@@ -100,8 +100,9 @@ async def test_trio_s_own_checks_of_a_half_closeable_stream(net: Any) -> None:
 
     async def make_clogged() -> tuple[Any, Any]:
         near, far = await make()
-        while near.below.try_send(bytes(65536)):
-            net.stack.driver.pump()
+        for clogged in (near, far):
+            while clogged.below.try_send(bytes(65536)):
+                net.stack.driver.pump()
         return near, far
 
     await trio.testing.check_half_closeable_stream(make, make_clogged)
