@@ -185,6 +185,11 @@ def _nothing(_kept: object, _pointer: object) -> None:
     """What a view calls when it dies; the reference it held is dropped with it."""
 
 
+def _ended(held: set[int], idx: int, _kept: object, _pointer: object) -> None:
+    """The last view of a reserved packet is gone."""
+    held.discard(idx)
+
+
 def _lent(pointer: Any, length: int, keeper: object) -> memoryview:
     """A view that keeps *keeper* alive as long as any slice of it lives."""
     owned = ffi.gc(ffi.cast("unsigned char *", pointer), partial(_nothing, keeper))
@@ -351,17 +356,20 @@ class Reservation(Sequence[memoryview]):
     Sending one ends its view: BufferError says that a slice of it is still held.
     """
 
-    __slots__ = ("_channel", "_idx", "_n", "_views")
+    __slots__ = ("_channel", "_held", "_idx", "_n", "_views")
 
     def __init__(self, channel: Channel, idx: Any, n: int) -> None:
         self._channel = channel
         self._idx = idx
         self._n = n
-        raw, size = channel.raw, channel.params.buffer
-        self._views: list[memoryview] = []
-        for i in range(n):
-            data = ffi.gc(lib.sk_packet_data(raw, idx[i]), partial(_nothing, raw))
-            self._views.append(memoryview(ffi.buffer(data, size)))
+        self._held: set[int] = set()
+        self._views = [self._view(idx[i]) for i in range(n)]
+
+    def _view(self, idx: int) -> memoryview:
+        raw = self._channel.raw
+        owned = ffi.gc(lib.sk_packet_data(raw, idx), partial(_ended, self._held, idx, raw))
+        self._held.add(idx)
+        return memoryview(ffi.buffer(owned, self._channel.params.buffer))
 
     def __len__(self) -> int:
         return self._n
@@ -379,8 +387,11 @@ class Reservation(Sequence[memoryview]):
         The rest stays reserved, in its order.
         """
         count = min(len(lengths), self._n)
-        for view in self._views[:count]:
-            view.release()
+        for i in range(count):
+            self._views[i].release()
+            if self._idx[i] in self._held:
+                self._views[i] = self._view(self._idx[i])
+                raise BufferError("a slice of the packet is still held")
         column = ffi.new("uint32_t[]", list(lengths))
         result = lib.sk_transmit(self._channel.raw, self._idx, column, ffi.NULL, count)
         if result == -errno.EINVAL:

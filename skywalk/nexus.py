@@ -137,7 +137,7 @@ class KernelPipe:
 
     def run(self) -> None:
         """Call the provider as long as there is work. OSError: the user's end is gone."""
-        while check(lib.sk_kpipe_run(self._raw)) == 1:
+        while self._raw is not None and check(lib.sk_kpipe_run(self._raw)) == 1:
             pass
 
     def close(self) -> None:
