@@ -103,7 +103,9 @@ struct bsd_sockinfo { /* netstat -an */
 #define BSD_IFF_ANYIP 16
 
 /* The stack uses the port from now on; it is closed by bsd_stack_free() or
- * bsd_if_detach(). Answers the interface index (> 0). */
+ * bsd_if_detach(). Answers the interface index (> 0). A raw IP port with the name
+ * lo0 leads to other stacks over the same addresses: what a packet that this stack
+ * sends to itself finds nobody for goes there. */
 int bsd_if_attach(struct stack *s, struct port *port, const char *name);
 int bsd_if_detach(struct stack *s, unsigned int ifindex);
 int bsd_if_flags(struct stack *s, unsigned int ifindex, unsigned int set,
@@ -127,6 +129,24 @@ int bsd_route_list(struct stack *s, struct bsd_rtinfo *v, int n);
 int bsd_arp_list(struct stack *s, struct bsd_arpinfo *v, int n);
 int bsd_sock_list(struct stack *s, struct bsd_sockinfo *v, int n);
 
+/* ---- beside other stacks (nic/flow.h) ---- */
+
+/* Take ports in a namespace shared with others (struct netns_ops and its
+ * argument), and heed its advisory table (struct flow_advtab), which may be
+ * NULL. Both outlive the stack. -EBUSY: there are sockets already. */
+int bsd_set_netns(struct stack *s, const void *netns_ops, void *arg,
+    const void *flow_advtab);
+/* *fr: the struct flow_resolver of an Ethernet interface, valid until
+ * bsd_stack_free(). It takes the stack's lock. */
+int bsd_resolver(struct stack *s, unsigned int ifindex, const void **fr);
+/* fn(arg) after a neighbour, route or address has changed, so that a next hop may
+ * be another, or known now; under the stack's lock, so it must not call the
+ * stack. fn NULL: none. */
+void bsd_set_flow_event(struct stack *s, void (*fn)(void *arg), void *arg);
+/* Makes netisr look at its ports and at flows that were suspended. From any
+ * thread, under any lock; nothing happens to a stack without a thread. */
+void bsd_wake(void *stack);
+
 int bsd_sysctl_get(struct stack *s, const char *name, int64_t *out);
 int bsd_sysctl_set(struct stack *s, const char *name, int64_t value);
 /* i-th tunable or counter; -ENOENT past the end. Strings are static. */
@@ -138,6 +158,7 @@ struct bsd_memstat {
 	uint64_t mbufs, cl2k, cl4k, cl16k, cl64k, foreign;
 	uint64_t bytes, limit, fails;
 	uint64_t sockets, callouts;
+	uint64_t lent; /* bytes that the application holds now */
 };
 void bsd_memstat(struct stack *s, struct bsd_memstat *out);
 
@@ -220,6 +241,168 @@ int bsd_evq_fd(struct evq *q);
 /* events 0: forget the socket. */
 int bsd_evq_ctl(struct evq *q, struct socket *so, int events, uint64_t data);
 int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
+
+/* ---- quality of service ----
+ *
+ * Service classes, best effort to network control, by index (nic/qos.h); their
+ * SO_TRAFFIC_CLASS values are 0, 100, 200, 300 ... 900, signalling none. */
+#define BSD_SVC_BE 0
+#define BSD_SVC_BK_SYS 1
+#define BSD_SVC_BK 2
+#define BSD_SVC_RD 3
+#define BSD_SVC_OAM 4
+#define BSD_SVC_AV 5
+#define BSD_SVC_RV 6
+#define BSD_SVC_VI 7
+#define BSD_SVC_VO 8
+#define BSD_SVC_CTL 9
+#define BSD_SVC_SIG 10
+#define BSD_SVC_COUNT 11
+/* Bytes and datagrams sent on so from now on carry class svc (-1: the socket's
+ * own again) and are charged to originator origin (0 nobody), until the next
+ * call; so one connection carries several. A segment is of the class of its
+ * first byte. What so receives is charged to origin as well. */
+int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
+/* Who sent and received how much: whole IP packets, by class. The first row is
+ * nobody's (origin 0), the second of all originators beyond 256. */
+#define BSD_ORIGIN_OTHERS 0xffffffff
+struct bsd_ledger {
+	uint32_t origin;
+	uint64_t txpkts[BSD_SVC_COUNT], txbytes[BSD_SVC_COUNT];
+	uint64_t rxpkts[BSD_SVC_COUNT], rxbytes[BSD_SVC_COUNT];
+	uint64_t rexmtpkts, rexmtbytes; /* of tx: sent again */
+	uint64_t pool; /* bytes of memory its sockets' buffers hold now */
+};
+/* Fill up to n, answer how many there are in all. */
+int bsd_ledger_list(struct stack *s, struct bsd_ledger *v, int n);
+/* Write classes as DSCP into what leaves by the interface: mode 0 off, 1
+ * fastlane, 2 RFC 4594. n >= 0: only these originators (64 at most) may have
+ * any class marked; the rest is marked as BE, BK or CTL. n < 0: all may. */
+int bsd_if_qosmark(struct stack *s, unsigned int ifindex, int mode,
+    const uint32_t *allow, int n);
+/* While on, nothing of class BK_SYS leaves by the interface: its connections
+ * stand still, datagrams are refused with ENOBUFS. */
+int bsd_if_throttle(struct stack *s, unsigned int ifindex, int on);
+/* ---- a stack run by an event loop ----
+ *
+ * One thread, the loop's, runs the stack and makes every call on it and its
+ * sockets. It calls bsd_turn() when a port's descriptor is readable, when
+ * the state's poll_at has come, and once after any calls that may have caused
+ * something (a send to the own stack makes its receiver ready). What goes in and
+ * what comes out lies in memory that both sides see (bsd_evloop_mem), so
+ * that a loop full of small messages makes one call for all of them:
+ *
+ *	subs[i] = slot | bytes << 32	in: what to send, in order
+ *	slots[]				in and out: one for each socket
+ *	done[]				out: what has happened, once for each change
+ */
+struct evloop;
+struct bsd_slot {
+	/* The loop's: hand over up to so many bytes with the next event; set
+	 * to 0 when that happens. Streams only. */
+	uint32_t wish;
+	/* Bytes of a stream that may be submitted. The loop subtracts what it
+	 * submits; a turn that submits for the slot or answers for it sets it. */
+	uint32_t room;
+	/* The loop's: POLLOUT, to be told once when there is room (or the
+	 * connection stands); to be followed by a submission, of 0 bytes
+	 * if need be. Everything else is told always. */
+	uint32_t want;
+	uint32_t spare;
+};
+struct bsd_done {
+	uint32_t slot;
+	uint32_t events;   /* poll bits, all that hold now */
+	uint32_t off, len; /* what was wished for: bytes of buf */
+	uint32_t left; /* bytes not handed over: ask for them, no event will come */
+	int32_t error; /* the socket's pending error, errno or 0 */
+};
+struct bsd_evloopmem {
+	struct bsd_slot *slots;
+	struct bsd_done *done;
+	uint64_t *subs;
+	uint64_t *state; /* after a turn: poll_at, submissions taken, now */
+	unsigned char *buf;
+	size_t nslots, ndone, nsubs, nbuf;
+};
+#define BSD_STATE_POLL_AT 0 /* UINT64_MAX: nothing planned */
+#define BSD_STATE_TAKEN 1
+#define BSD_STATE_NOW 2
+/* The stack belongs to the loop until bsd_evloop_free(). nbuf: bytes of all
+ * data handed over in a turn. */
+int bsd_evloop_new(struct stack *s, size_t nslots, size_t ndone, size_t nsubs,
+    size_t nbuf, struct evloop **out);
+void bsd_evloop_free(struct evloop *el);
+void bsd_evloop_mem(struct evloop *el, struct bsd_evloopmem *out);
+/* Answers the slot. bsd_evloop_del: no event for it any more; the number is
+ * not given out again before the next turn. Closing a socket stops its
+ * events, but the slot has to be given back all the same. */
+int bsd_evloop_add(struct evloop *el, struct socket *so);
+int bsd_evloop_del(struct evloop *el, unsigned int slot);
+/* One wake-up: take nsubs submissions, whose bytes lie end to end in bytes, packets
+ * in, timers, packets out, events. now as for bsd_run(). Answers how many of
+ * done are filled. Submissions are all taken unless memory is short: then
+ * submit the rest again. What is submitted to a broken connection is lost, and the
+ * event tells. No memory is allocated and, unless a port does, nothing is
+ * asked of the system. */
+int bsd_turn(struct evloop *el, uint64_t now, const void *bytes, size_t nbytes,
+    unsigned int nsubs);
+
+/* ---- memory lent: payload where it lies ----
+ *
+ * A lend is a piece of packet memory that the caller looks at in place. It
+ * starts with one reference; with the last one the memory goes back. Holding and
+ * releasing may happen in any thread and after the stack is gone: the memory stays
+ * valid until then. What is lent counts against kern.ipc.lendmax; beyond
+ * that calls answer -ENOBUFS, and the caller copies, or leaves the data
+ * where the peer's window feels it. */
+struct bsd_lend;
+struct bsd_lent {
+	struct bsd_lend *lend;
+	unsigned char *base; /* the first segment */
+	size_t len;
+	unsigned int count; /* segments in all */
+};
+/* Take up to max bytes, at most maxseg segments, of a stream off the receive
+ * buffer; the window opens as by a read. Never waits. Answers the bytes, 0 at end of
+ * stream. Every segment may be freed by itself: out->count references. */
+long bsd_recv_lend(struct socket *so, size_t max, unsigned int maxseg,
+    struct bsd_lent *out);
+/* Fill up to n segments, answer how many there are. */
+int bsd_lend_iov(const struct bsd_lend *lend, struct bsd_iovec *v, int n);
+void bsd_lend_hold(struct bsd_lend *lend, unsigned int n);
+/* anything is ignored: room for the argument of a destructor. */
+void bsd_lend_release(struct bsd_lend *lend, const void *anything);
+/* Send bytes [off, off+len) of lent memory without copying them. All of it,
+ * if there is any room at all, else -EAGAIN; -EXDEV: the memory of another stack.
+ * The lend stays the caller's; who writes into it now changes what is sent. */
+long bsd_send_lend(struct socket *so, struct bsd_lend *lend, size_t off,
+    size_t len, int flags, const struct bsd_addr *to);
+/* n bytes (to 65536), writable, in one piece, to be sent by bsd_send_lend(). */
+int bsd_reserve(struct socket *so, size_t n, struct bsd_lent *out);
+
+/* ---- datagrams in batches ---- */
+
+/* Datagrams of one sender, end to end: seg bytes each, the last may be shorter. */
+struct bsd_dgrams {
+	struct bsd_addr from;
+	uint32_t off, len; /* bytes of the slab */
+	uint32_t seg, count;
+	uint32_t origin;
+	uint64_t time; /* of arrival, ns of the stack's clock */
+	unsigned char tos, ttl, svc, spare[5];
+};
+/* n datagrams of lens[i] bytes each, end to end in buf. nto 0: connected, 1: all
+ * to *to, n: each to its own. Equal ones to one destination travel as one
+ * packet as far as the path allows. Answers how many were taken; an error only if
+ * none was. */
+int bsd_send_batch(struct socket *so, const void *buf, const uint32_t *lens,
+    unsigned int n, const struct bsd_addr *to, unsigned int nto);
+/* Datagrams received, at most n runs, in one slab of memory lent (out has one
+ * segment and one reference). From the first call on the socket keeps datagrams that came
+ * as one packet together. Never waits. Answers how many runs of v are filled. */
+int bsd_recv_batch(struct socket *so, struct bsd_dgrams *v, unsigned int n,
+    struct bsd_lent *out);
 
 /* ---- relays: a host descriptor carries a socket ----
  *

@@ -229,6 +229,7 @@ bsd_memstat(struct stack *s, struct bsd_memstat *out)
 	out->fails = st.mbs_fail;
 	out->sockets = s->s_so->sos_count;
 	out->callouts = callout_count(s);
+	out->lent = mbpool_lent(s->s_mb);
 	stack_leave(s);
 }
 

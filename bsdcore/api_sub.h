@@ -26,4 +26,10 @@ socklen_t api_getaddr(const struct bsd_addr *a, struct sockaddr_storage *ss);
 void api_putaddr(const struct sockaddr_storage *ss, socklen_t len,
     struct bsd_addr *a);
 
+/* Lend a chain to the outside: refs references, 0: one for each mbuf. Locked. */
+void api_lend(struct stack *s, struct mbuf *m, uint32_t refs,
+    struct bsd_lent *out);
+/* May more be lent? Counted if not. */
+bool api_maylend(struct stack *s);
+
 #endif

@@ -95,7 +95,7 @@ class SocketInfo:
 
 @dataclass(frozen=True, slots=True)
 class MemoryStats:
-    """Buffers in use by kind, bytes held and allowed, allocations refused."""
+    """Buffers in use by kind, bytes held, allowed and lent, allocations refused."""
 
     mbufs: int
     cl2k: int
@@ -108,6 +108,7 @@ class MemoryStats:
     fails: int
     sockets: int
     callouts: int
+    lent: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         open_port,
         open_ports,
         wrap_capoff,
+        wrap_classq,
         wrap_fault,
         wrap_pcapng,
     )
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         NEVER,
         Caps,
         CaptureStatistics,
+        ClassqFlow,
+        ClassqStatistics,
         FaultStatistics,
         Gso,
         Offload,
@@ -29,12 +32,15 @@ if TYPE_CHECKING:
         PortInfo,
         PortStatistics,
     )
-    from nic.spec import FaultSpec, NicSpec, SpecError
+    from nic.spec import ClassqSpec, FaultSpec, NicSpec, SpecError
 
 __all__ = [
     "NEVER",
     "Caps",
     "CaptureStatistics",
+    "ClassqFlow",
+    "ClassqSpec",
+    "ClassqStatistics",
     "FaultSpec",
     "FaultStatistics",
     "Gso",
@@ -51,6 +57,7 @@ __all__ = [
     "open_port",
     "open_ports",
     "wrap_capoff",
+    "wrap_classq",
     "wrap_fault",
     "wrap_pcapng",
 ]
@@ -64,6 +71,7 @@ _HOMES = {
         "open_port",
         "open_ports",
         "wrap_capoff",
+        "wrap_classq",
         "wrap_fault",
         "wrap_pcapng",
     ),
@@ -72,6 +80,8 @@ _HOMES = {
         "NEVER",
         "Caps",
         "CaptureStatistics",
+        "ClassqFlow",
+        "ClassqStatistics",
         "FaultStatistics",
         "Gso",
         "Offload",
@@ -79,7 +89,7 @@ _HOMES = {
         "PortInfo",
         "PortStatistics",
     ),
-    "nic.spec": ("FaultSpec", "NicSpec", "SpecError"),
+    "nic.spec": ("ClassqSpec", "FaultSpec", "NicSpec", "SpecError"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

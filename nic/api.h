@@ -99,6 +99,48 @@ int nic_fault_stats(struct port *fault, int dir, struct nic_fault_stats *out);
 /* A port that hides capabilities of the lower one (caps & mask). */
 int nic_capoff_wrap(struct port *lower, uint32_t mask, struct port **out);
 
+/* Class queues (DRR among ten classes, FQ-CoDel inside one) and a rate. While a
+ * rate is set super-segments are cut before they are queued. */
+struct nic_classq {
+	uint64_t rate_bps;  /* bits per second, 0: as fast as the port takes */
+	uint32_t burst;	    /* bytes after a pause; 0: what 1 ms is worth */
+	uint32_t limit;	    /* packets queued in all; 0: 2048 */
+	uint64_t target_ns; /* delay a flow may have; 0: 10 ms */
+	uint64_t interval_ns; /* for as long; 0: 100 ms */
+	int no_ecn;	      /* nonzero: drop, never mark */
+};
+int nic_classq_wrap(struct port *lower, const struct nic_classq *cfg,
+    struct port **out);
+/* From the next packet on; the limit stays as it was made. Any thread. */
+int nic_classq_set(struct port *classq, const struct nic_classq *cfg);
+struct nic_classq_stats {
+	uint64_t txpkts, txbytes; /* sent, or passed without queueing */
+	uint64_t overflow;	  /* dropped at the limit */
+	uint64_t aqm;		  /* dropped for their delay */
+	uint64_t marks;		  /* marked instead, ECN */
+	uint64_t suspends;	  /* senders stopped instead */
+	uint64_t pkts, bytes;	  /* queued now */
+	uint64_t flows;		  /* with something queued */
+	uint64_t maxdelay_ns;	  /* longest wait of a packet so far */
+};
+/* queue: 0 control, 1 voice, 2 video and signalling, ... 8 background,
+ * 9 system background. Any thread. */
+int nic_classq_stats(struct port *classq, int queue,
+    struct nic_classq_stats *out);
+struct nic_classq_flow {
+	uint32_t flowid;
+	uint32_t queue;
+	uint32_t flags; /* 1 old, 2 new, 4 large, 8 delay high, 16 suspended */
+	uint32_t pkts, bytes; /* queued now */
+	uint64_t mindelay_ns; /* least of the last interval */
+	uint64_t txpkts, txbytes, drops, marks, suspends;
+};
+/* Fills up to n, answers how many flows are known, or -errno. Any thread. */
+int nic_classq_flows(struct port *classq, struct nic_classq_flow *v, int n);
+/* The class of a packet sent by nic_send(), for tests: SVC_* and a flow. */
+int nic_send_class(struct port *port, const void *frame, size_t len,
+    unsigned int svc, uint32_t flowid, uint64_t now);
+
 void nic_close(struct port *port);
 void nic_info(struct port *port, struct nic_info *out);
 void nic_stats(struct port *port, struct nic_stats *out);

@@ -14,8 +14,8 @@ from typing import Any
 
 from nic._ffi import check, ffi, lib
 from nic.pool import Pool
-from nic.port import Caps, Port
-from nic.spec import FANOUT_MODES, FaultSpec, NicSpec, SpecError
+from nic.port import Caps, Port, classq_config
+from nic.spec import FANOUT_MODES, ClassqSpec, FaultSpec, NicSpec, SpecError
 
 __all__ = [
     "NicError",
@@ -23,6 +23,7 @@ __all__ = [
     "open_port",
     "open_ports",
     "wrap_capoff",
+    "wrap_classq",
     "wrap_fault",
     "wrap_pcapng",
 ]
@@ -160,6 +161,17 @@ def wrap_fault(port: Port, spec: FaultSpec | str | None = None) -> Port:
         wrapped.close()
         raise
     return wrapped
+
+
+def wrap_classq(port: Port, spec: ClassqSpec | str | None = None) -> Port:
+    """Put class queues, and *spec*'s rate, between *port* and whoever drives it.
+
+    Packets wait in ten class queues, inside a class by flow; without a rate
+    only those that *port* does not take at once.
+    """
+    spec = ClassqSpec.parse(spec) if isinstance(spec, str) else spec or ClassqSpec()
+    config = classq_config(spec)
+    return _wrap(port, lambda raw, out: lib.nic_classq_wrap(raw, config, out))
 
 
 def wrap_capoff(port: Port, caps: Caps) -> Port:

@@ -164,6 +164,13 @@ nic_set_mac(struct port *port, const unsigned char *mac)
 int
 nic_send(struct port *port, const void *frame, size_t len, uint64_t now)
 {
+	return nic_send_class(port, frame, len, 0, 0, now);
+}
+
+int
+nic_send_class(struct port *port, const void *frame, size_t len,
+    unsigned int svc, uint32_t flowid, uint64_t now)
+{
 	struct pkt *p;
 	int k;
 
@@ -178,6 +185,8 @@ nic_send(struct port *port, const void *frame, size_t len, uint64_t now)
 	memcpy(p->p_data, frame, len);
 	p->p_len = p->p_pktlen = (uint32_t)len;
 	p->p_flags = PKT_TX;
+	p->p_svc = (uint8_t)svc;
+	p->p_flowid = flowid;
 	k = port->pt_output(port, &p, 1, now);
 	if (k == 1) {
 		return 0;

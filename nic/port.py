@@ -15,18 +15,21 @@ from typing import Any, Self, final
 
 from nic._ffi import check, ffi, lib
 from nic.pool import Pool
-from nic.spec import DIRECTIONS, FaultSpec
+from nic.spec import DIRECTIONS, ClassqSpec, FaultSpec
 
 __all__ = [
     "NEVER",
     "Caps",
     "CaptureStatistics",
+    "ClassqFlow",
+    "ClassqStatistics",
     "FaultStatistics",
     "Gso",
     "Offload",
     "Port",
     "PortInfo",
     "PortStatistics",
+    "classq_config",
 ]
 
 NEVER = 2**64 - 1
@@ -131,6 +134,51 @@ class CaptureStatistics:
     bytes: int
     lost: int
     errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassqStatistics:
+    """One class queue: packets and bytes sent; packets dropped at the limit (*overflow*) or for
+    their delay (*aqm*), *marks* and *suspends* instead of that; *pkts*, *bytes* and *flows* queued
+    now; the longest wait so far, in nanoseconds."""
+
+    txpkts: int
+    txbytes: int
+    overflow: int
+    aqm: int
+    marks: int
+    suspends: int
+    pkts: int
+    bytes: int
+    flows: int
+    maxdelay_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassqFlow:
+    """One flow of class queue *queue*. *flags*: 1 old, 2 new, 4 large, 8 its delay is high,
+    16 its sender has been stopped."""
+
+    flowid: int
+    queue: int
+    flags: int
+    pkts: int
+    bytes: int
+    mindelay_ns: int
+    txpkts: int
+    txbytes: int
+    drops: int
+    marks: int
+    suspends: int
+
+
+def classq_config(spec: ClassqSpec) -> Any:
+    """*spec* as the ``struct nic_classq *`` that C takes."""
+    out = ffi.new("struct nic_classq *")
+    out.rate_bps, out.burst, out.limit = spec.rate, spec.burst, spec.limit
+    out.target_ns, out.interval_ns = spec.target, spec.interval
+    out.no_ecn = not spec.ecn
+    return out
 
 
 @final
@@ -258,6 +306,13 @@ class Port:
         out.gso_type, out.gso_size = todo.gso, todo.gso_size
         check(lib.nic_send_offload(self.raw, data, len(data), out, now))
 
+    def send_class(
+        self, frame: bytes | bytearray | memoryview, svc: int, flowid: int = 0, now: int = 0
+    ) -> None:
+        """Send one whole frame of service class *svc* (SVC_* of qos.h), as of flow *flowid*."""
+        data = ffi.from_buffer(frame)
+        check(lib.nic_send_class(self.raw, data, len(data), svc, flowid, now))
+
     def recv(self, now: int = 0) -> bytes | None:
         """One whole frame, its checksum finished, or None when there is none now."""
         buffer = self._receive_buffer()
@@ -336,6 +391,57 @@ class Port:
             out.corrupted,
             out.reordered,
         )
+
+    def set_classq(self, spec: ClassqSpec) -> None:
+        """Schedule and shape like this from the next packet on; *spec*'s limit is not changed.
+
+        For a port wrapped by ``wrap_classq``; any thread may call.
+        """
+        result = lib.nic_classq_set(self.raw, classq_config(spec))
+        self._check_wrapper(result, "class queues", "wrap_classq")
+
+    def classq_statistics(self, queue: int) -> ClassqStatistics:
+        """Counters of class queue *queue*, from 0 (control) to 9 (system background)."""
+        if not 0 <= queue < 10:
+            raise ValueError(f"a class queue is 0 to 9, not {queue}")
+        out = ffi.new("struct nic_classq_stats *")
+        result = lib.nic_classq_stats(self.raw, queue, out)
+        self._check_wrapper(result, "class queues", "wrap_classq")
+        return ClassqStatistics(
+            out.txpkts,
+            out.txbytes,
+            out.overflow,
+            out.aqm,
+            out.marks,
+            out.suspends,
+            out.pkts,
+            out.bytes,
+            out.flows,
+            out.maxdelay_ns,
+        )
+
+    def classq_flows(self) -> list[ClassqFlow]:
+        """The flows that the class queues know, those idle for less than 3 s among them."""
+        count = lib.nic_classq_flows(self.raw, ffi.NULL, 0)
+        self._check_wrapper(min(count, 0), "class queues", "wrap_classq")
+        out = ffi.new("struct nic_classq_flow[]", max(count, 1))
+        count = min(count, lib.nic_classq_flows(self.raw, out, count))
+        return [
+            ClassqFlow(
+                f.flowid,
+                f.queue,
+                f.flags,
+                f.pkts,
+                f.bytes,
+                f.mindelay_ns,
+                f.txpkts,
+                f.txbytes,
+                f.drops,
+                f.marks,
+                f.suspends,
+            )
+            for f in out[0:count]
+        ]
 
     def comment(self, text: str) -> None:
         """Attach *text* to the next packet that the capture records. Any thread may call."""

@@ -18,7 +18,15 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-__all__ = ["DIRECTIONS", "FANOUT_MODES", "OFFLOADS", "FaultSpec", "NicSpec", "SpecError"]
+__all__ = [
+    "DIRECTIONS",
+    "FANOUT_MODES",
+    "OFFLOADS",
+    "ClassqSpec",
+    "FaultSpec",
+    "NicSpec",
+    "SpecError",
+]
 
 T = TypeVar("T")
 
@@ -40,6 +48,10 @@ RATE_MAX_BPS: Final = 10**12
 QUEUE_MAX_PKTS: Final = 1 << 20  # FAULT_QUEUE_MAX in port_fault.c
 SEED_MAX: Final = 2**64 - 1
 DEFAULT_QUEUE: Final = 1000
+DEFAULT_CLASSQ_LIMIT: Final = 2048  # CQ_LIMIT in classq.h
+DEFAULT_TARGET_NS: Final = 10 * 10**6
+DEFAULT_INTERVAL_NS: Final = 100 * 10**6
+BURST_MAX: Final = 2**31 - 1
 DEFAULT_REORDER_GAP_NS: Final = 10**6
 IFNAMSIZ: Final = 16
 
@@ -194,6 +206,59 @@ class FaultSpec:
         return ",".join(f"{key}={text}" for key, text in pieces if text is not None) or "dir=both"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassqSpec:
+    """Class queues in front of an interface, and a rate for it.
+
+    *rate* is in bits per second, 0 for whatever the interface takes; *burst*
+    in bytes may follow each other at once after a pause (0: what the rate
+    carries in a millisecond). *limit* packets are queued in all. A flow whose
+    packets waited longer than *target* for all of *interval* (nanoseconds) is
+    stopped, marked (*ecn*) or dropped from.
+    """
+
+    rate: int = 0
+    burst: int = 0
+    limit: int = DEFAULT_CLASSQ_LIMIT
+    target: int = DEFAULT_TARGET_NS
+    interval: int = DEFAULT_INTERVAL_NS
+    ecn: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be written as a specification."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                reader, write = _CLASSQ[field.name]
+                _read("classq", field.name, write(value), reader)
+        if self.burst and not self.rate:
+            raise SpecError("classq: burst without rate means nothing")
+
+    @classmethod
+    def parse(cls, text: str) -> "ClassqSpec":
+        """Read ``OPTION=VALUE,...``, such as ``rate=50mbit,target=5ms``; ``on`` for no option."""
+        if text == "on":
+            return cls()
+        if not text:
+            raise SpecError(f"classq: nothing given; allowed: on, {_choices(_CLASSQ)}")
+        values: dict[str, object] = {}
+        for key, value in _pairs("classq", text.split(",")):
+            if key not in _CLASSQ:
+                raise SpecError(_unknown("classq", key, _CLASSQ))
+            _once("classq", key, values)
+            values[key] = _read("classq", key, value, _CLASSQ[key][0])
+        return cls(**values)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        """Write the specification that parses to this value."""
+        options = [
+            f"{field.name}={_CLASSQ[field.name][1](getattr(self, field.name))}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return ",".join(options) or "on"
+
+
 # Readers of one value. Each raises SpecError with what would be allowed.
 
 
@@ -301,6 +366,13 @@ def _scaled(text: str, units: Mapping[str, int], high: int, example: str) -> int
 
 def _time(text: str) -> int:
     return _scaled(text, NANOSECONDS, TIME_MAX_NS, "20ms")
+
+
+def _delay(text: str) -> int:
+    ns = _time(text)
+    if ns == 0:
+        raise SpecError("expected a time above zero")
+    return ns
 
 
 def _rate(text: str) -> int:
@@ -452,6 +524,17 @@ _FAULTS: Final[Mapping[str, _FaultRow]] = MappingProxyType({
     "partition":  (_read_one("partition", _switch), _text_of("partition", _switch_text)),
     "seed":       (_read_one("seed", _whole(0, SEED_MAX)), _text_of("seed", str)),
     "dir":        (_read_one("dir", _one_of(DIRECTIONS)), _text_of("dir", str)),
+})
+
+_ClassqRow = tuple[Callable[[str], object], Callable[..., str]]
+
+_CLASSQ: Final[Mapping[str, _ClassqRow]] = MappingProxyType({
+    "rate":     (_rate, lambda bps: _with_unit(bps, BITS)),
+    "burst":    (_whole(1, BURST_MAX), str),
+    "limit":    (_whole(1, QUEUE_MAX_PKTS), str),
+    "target":   (_delay, _time_text),
+    "interval": (_delay, _time_text),
+    "ecn":      (_switch, _switch_text),
 })
 # fmt: on
 

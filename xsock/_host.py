@@ -57,6 +57,7 @@ class Host:
         self._ports: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
         self.on_listen: Any = None  # called with (kind, host, port)
+        self.originators: Any = None  # who pays for packets here; _vouch makes it
 
     # ---- addresses ----
 

@@ -73,6 +73,13 @@ _audit = sys.audit
 
 # Set by _wiring: answers the Host that new sockets belong to.
 default_host: Any = None
+# Set by nw._voucher when the first voucher is adopted: answers the one that holds here, and
+# makes a socket's sends go under it.
+voucher: Any = None
+vouch: Any = None
+# Options by which a program chooses a socket's class: IP_TOS, IPV6_TCLASS, SO_PRIORITY,
+# SO_TRAFFIC_CLASS and SO_NET_SERVICE_TYPE.
+CLASS_OPTIONS: Final = frozenset({(0, 1), (41, 67), (1, 12), (1, 0x1086), (1, 0x1116)})
 
 
 def readable(data: Any) -> Any:
@@ -107,9 +114,10 @@ class socket(_stdlib.socket):
     """
 
     __slots__ = (
-        "_xs_dialled", "_xs_family", "_xs_h", "_xs_host", "_xs_kind", "_xs_port", "_xs_proto",
-        "_xs_px", "_xs_so", "_xs_tmo", "_xs_to",
+        "_xs_chosen", "_xs_dialled", "_xs_family", "_xs_h", "_xs_host", "_xs_kind", "_xs_port",
+        "_xs_proto", "_xs_px", "_xs_so", "_xs_tmo", "_xs_to", "_xs_voucher",
     )  # fmt: skip
+    _xs_chosen: bool  # the program chose its class; unset until somebody asks
     _xs_dialled: bool  # a connection was begun, or came in
     _xs_family: Any  # None: the kernel's, and so for what follows
     _xs_h: Any
@@ -121,11 +129,13 @@ class socket(_stdlib.socket):
     _xs_so: Any
     _xs_tmo: int  # nanoseconds; negative for ever
     _xs_to: dict[Any, Any]  # the host's cache of destinations
+    _xs_voucher: Any  # the one that what is sent next is tagged with
 
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None
     ) -> None:
         self._xs_h = self._xs_so = self._xs_px = self._xs_port = self._xs_family = None
+        self._xs_voucher = None
         if fileno is None:
             if family == -1:
                 family = AF_INET
@@ -348,7 +358,7 @@ class socket(_stdlib.socket):
         sock._xs_kind = SOCK_STREAM
         sock._xs_proto = self._xs_proto
         sock._xs_to = self._xs_to
-        sock._xs_px = sock._xs_port = None
+        sock._xs_px = sock._xs_port = sock._xs_voucher = None
         sock._xs_dialled = True
         sock._io_refs = 0
         sock._closed = False
@@ -382,6 +392,8 @@ class socket(_stdlib.socket):
 
     def _xs_connect(self, address: Any) -> int:
         _audit("socket.connect", self, address)
+        if voucher is not None and (held := voucher()) is not self._xs_voucher:
+            vouch(self, held)
         try:
             addr = self._xs_to.get(address)
         except TypeError:
@@ -458,6 +470,10 @@ class socket(_stdlib.socket):
                 return self._xs_px.setsockopt(self, level, optname, *value)
             return super().setsockopt(level, optname, *value)
         _options.set(self._xs_h, level, optname, *value)
+        if (level, optname) in CLASS_OPTIONS:
+            self._xs_chosen = True
+            if self._xs_voucher is not None:
+                vouch(self, self._xs_voucher)
         if self._xs_px is not None:
             self._xs_px.sized(self, level, optname, *value)
 
@@ -574,6 +590,8 @@ class socket(_stdlib.socket):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send *data*; answers how much of it was taken."""
+        if voucher is not None and (held := voucher()) is not self._xs_voucher:
+            vouch(self, held)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
@@ -599,6 +617,8 @@ class socket(_stdlib.socket):
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send all of *data*, within one timeout."""
+        if voucher is not None and (held := voucher()) is not self._xs_voucher:
+            vouch(self, held)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
@@ -632,6 +652,8 @@ class socket(_stdlib.socket):
             data, flags, address = args
         else:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args)} given)")
+        if voucher is not None and (held := voucher()) is not self._xs_voucher:
+            vouch(self, held)
         so = self._xs_so
         if so is None:
             proxy = self._xs_px
@@ -669,6 +691,8 @@ class socket(_stdlib.socket):
         """sendmsg(buffers[, ancdata[, flags[, address]]]): gather and send."""
         if self._xs_h is None:
             return super().sendmsg(*args)
+        if voucher is not None and (held := voucher()) is not self._xs_voucher:
+            vouch(self, held)
         return _message.sendmsg(self, *args)
 
     def recvmsg(self, *args: Any) -> Any:
@@ -698,7 +722,7 @@ class socket(_stdlib.socket):
 def open_on(host: Any, family: int, kind: int, proto: int) -> socket:
     """A new socket of *host*, whatever the process's default is."""
     sock = _base.__new__(socket)
-    sock._xs_h = sock._xs_so = sock._xs_px = sock._xs_port = None
+    sock._xs_h = sock._xs_so = sock._xs_px = sock._xs_port = sock._xs_voucher = None
     sock._xs_open(host, family, kind, proto)
     return sock
 

@@ -13,32 +13,9 @@
 #include <unistd.h>
 
 #include "bsdcore/api.h"
-#include "bsdcore/sys/kernel.h"
-#include "bsdcore/sys/socketvar.h"
+#include "bsdcore/sys/eventvar.h"
 
-struct evq_entry {
-	struct evq_entry *ee_sonext; /* so_events */
-	struct socket *ee_so;
-	struct evq *ee_evq;
-	LIST_ENTRY(evq_entry) ee_all;
-	TAILQ_ENTRY(evq_entry) ee_ready;
-	uint64_t ee_data;
-	int ee_events;
-	bool ee_isready;
-};
-
-struct evq {
-	struct stack *q_stack;
-	LIST_ENTRY(evq) q_link; /* sos_evqs */
-	LIST_HEAD(, evq_entry) q_all;
-	TAILQ_HEAD(evq_readyhead, evq_entry) q_ready;
-	struct waitpoint *q_waiters;
-	int q_fd;
-	bool q_signalled; /* q_fd is readable */
-	struct spin q_spin;
-};
-
-static void
+void
 evq_ready(struct evq_entry *ee)
 {
 	struct evq *q = ee->ee_evq;
@@ -47,7 +24,7 @@ evq_ready(struct evq_entry *ee)
 		ee->ee_isready = true;
 		TAILQ_INSERT_TAIL(&q->q_ready, ee, ee_ready);
 	}
-	if (!q->q_signalled) {
+	if (!q->q_signalled && q->q_fd >= 0) {
 		uint64_t one = 1;
 
 		q->q_signalled =
@@ -58,7 +35,7 @@ evq_ready(struct evq_entry *ee)
 	}
 }
 
-static void
+void
 evq_unready(struct evq_entry *ee)
 {
 	if (ee->ee_isready) {
@@ -91,7 +68,7 @@ evq_notify(struct socket *so, int events)
 	}
 }
 
-static void
+void
 evq_drop(struct evq_entry *ee)
 {
 	struct evq_entry **p = &ee->ee_so->so_events;
@@ -102,6 +79,9 @@ evq_drop(struct evq_entry *ee)
 	*p = ee->ee_sonext;
 	evq_unready(ee);
 	LIST_REMOVE(ee, ee_all);
+	if (ee->ee_cell != NULL) {
+		*ee->ee_cell = NULL;
+	}
 	free(ee);
 }
 
@@ -144,41 +124,69 @@ evq_fini(struct stack *s)
 			evq_drop(LIST_FIRST(&q->q_all));
 		}
 		LIST_REMOVE(q, q_link);
-		q->q_signalled =
-		    write(q->q_fd, &one, sizeof(one)) == (ssize_t)sizeof(one);
+		if (q->q_fd >= 0) {
+			q->q_signalled = write(q->q_fd, &one, sizeof(one)) ==
+			    (ssize_t)sizeof(one);
+		}
 		n++;
 	}
 	return n;
 }
 
 int
-bsd_evq_new(struct stack *s, struct evq **out)
+evq_join(struct evq *q, struct stack *s)
 {
-	struct evq *q = calloc(1, sizeof(*q));
+	int error = 0;
 
-	if (q == NULL) {
-		return -ENOMEM;
-	}
-	q->q_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (q->q_fd < 0) {
-		int error = errno;
-
-		free(q);
-		return -error;
-	}
 	q->q_stack = s;
 	q->q_spin = (struct spin)SPIN_INIT;
 	LIST_INIT(&q->q_all);
 	TAILQ_INIT(&q->q_ready);
 	stack_enter(s);
 	if (s->s_flags & (STACK_DEAD | STACK_DRAINING)) {
-		stack_leave(s);
-		close(q->q_fd);
-		free(q);
-		return -ECONNABORTED;
+		error = ECONNABORTED;
+	} else {
+		LIST_INSERT_HEAD(&s->s_so->sos_evqs, q, q_link);
 	}
-	LIST_INSERT_HEAD(&s->s_so->sos_evqs, q, q_link);
 	stack_leave(s);
+	return error;
+}
+
+void
+evq_leave(struct evq *q)
+{
+	struct stack *s = q->q_stack;
+
+	stack_enter(s);
+	if (s->s_flags & STACK_GONE) {
+		stack_unhold(s);
+		return;
+	}
+	while (!LIST_EMPTY(&q->q_all)) {
+		evq_drop(LIST_FIRST(&q->q_all));
+	}
+	LIST_REMOVE(q, q_link);
+	stack_leave(s);
+}
+
+int
+bsd_evq_new(struct stack *s, struct evq **out)
+{
+	struct evq *q = calloc(1, sizeof(*q));
+	int error;
+
+	if (q == NULL) {
+		return -ENOMEM;
+	}
+	q->q_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	error = q->q_fd < 0 ? errno : evq_join(q, s);
+	if (error != 0) {
+		if (q->q_fd >= 0) {
+			close(q->q_fd);
+		}
+		free(q);
+		return -error;
+	}
 	*out = q;
 	return 0;
 }
@@ -186,18 +194,7 @@ bsd_evq_new(struct stack *s, struct evq **out)
 void
 bsd_evq_free(struct evq *q)
 {
-	struct stack *s = q->q_stack;
-
-	stack_enter(s);
-	if (s->s_flags & STACK_GONE) {
-		stack_unhold(s);
-	} else {
-		while (!LIST_EMPTY(&q->q_all)) {
-			evq_drop(LIST_FIRST(&q->q_all));
-		}
-		LIST_REMOVE(q, q_link);
-		stack_leave(s);
-	}
+	evq_leave(q);
 	close(q->q_fd);
 	free(q);
 }
@@ -208,15 +205,43 @@ bsd_evq_fd(struct evq *q)
 	return q->q_fd;
 }
 
-static int
-evq_set(struct evq *q, struct socket *so, int events, uint64_t data)
+static struct evq_entry *
+evq_find(struct evq *q, struct socket *so)
 {
 	struct evq_entry *ee = so->so_events;
 
 	while (ee != NULL && ee->ee_evq != q) {
 		ee = ee->ee_sonext;
 	}
+	return ee;
+}
+
+struct evq_entry *
+evq_entry_get(struct evq *q, struct socket *so)
+{
+	struct evq_entry *ee = evq_find(q, so);
+
+	if (ee != NULL) {
+		return ee;
+	}
+	ee = calloc(1, sizeof(*ee));
+	if (ee != NULL) {
+		ee->ee_so = so;
+		ee->ee_evq = q;
+		ee->ee_sonext = so->so_events;
+		so->so_events = ee;
+		LIST_INSERT_HEAD(&q->q_all, ee, ee_all);
+	}
+	return ee;
+}
+
+static int
+evq_set(struct evq *q, struct socket *so, int events, uint64_t data)
+{
+	struct evq_entry *ee;
+
 	if (events == 0) {
+		ee = evq_find(q, so);
 		if (ee == NULL) {
 			return ENOENT;
 		}
@@ -224,16 +249,9 @@ evq_set(struct evq *q, struct socket *so, int events, uint64_t data)
 		evq_settle(q);
 		return 0;
 	}
+	ee = evq_entry_get(q, so);
 	if (ee == NULL) {
-		ee = calloc(1, sizeof(*ee));
-		if (ee == NULL) {
-			return ENOMEM;
-		}
-		ee->ee_so = so;
-		ee->ee_evq = q;
-		ee->ee_sonext = so->so_events;
-		so->so_events = ee;
-		LIST_INSERT_HEAD(&q->q_all, ee, ee_all);
+		return ENOMEM;
 	}
 	ee->ee_events = events;
 	ee->ee_data = data;

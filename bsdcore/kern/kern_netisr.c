@@ -40,6 +40,7 @@
 #include <unistd.h>
 
 #include "bsdcore/net/if.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/sysctl.h"
 
@@ -409,13 +410,14 @@ netisr_run(struct stack *s)
 		more |= n == NETISR_EVENTS;
 	}
 	more |= callout_run(s);
+	in_flowrun(s);
 	if_flush(s);
 	for (int i = 0; i < NETISR_RELAYS && relay_run(s); i++) {
 		if_flush(s);
 	}
 	more |= s->s_relay_work != NULL;
 	if (s->s_if->ifs_lo != NULL) {
-		more |= s->s_if->ifs_lo->if_snd.mq_head != NULL;
+		more |= s->s_if->ifs_loq.mq_head != NULL;
 	}
 	ni->ni_inround = false;
 	if (!ni->ni_running) {
@@ -463,6 +465,9 @@ netisr_kick(struct stack *s)
 	const uint64_t one = 1;
 	ssize_t n;
 
+	if (s->s_netisr->ni_evfd < 0) {
+		return; /* run by hand: its owner knows */
+	}
 	do {
 		n = write(s->s_netisr->ni_evfd, &one, sizeof(one));
 	} while (n < 0 && errno == EINTR);

@@ -9,7 +9,7 @@
  *
  *	m_getcl -> composite list -> (mbuf list + cluster list) -> slab -> limit
  *
- * Chains lent to ports (m_topkt) are freed by whichever thread drops the last
+ * Chains lent to ports (m_topkt) and to the application (m_lend) are freed by whichever thread drops the last
  * reference; they are pushed on mp_remote, a lock-free stack emptied whole by
  * mbpool_reap(), so there is no ABA. Each lent chain holds a reference on the
  * pool, and the last one out destroys it.
@@ -45,6 +45,7 @@ struct mbpool {
 	struct mbstat mp_stat;
 	uint64_t mp_drained; /* mbs_fail at the last drain */
 	_Atomic(struct mbuf *) mp_remote;
+	atomic_uint_fast64_t mp_lent; /* bytes lent to the application */
 	atomic_uint mp_refs;
 };
 
@@ -58,6 +59,7 @@ mbpool_new(struct stack *s, uint64_t limit)
 		p->mp_limit = limit;
 		atomic_init(&p->mp_refs, 1);
 		atomic_init(&p->mp_remote, NULL);
+		atomic_init(&p->mp_lent, 0);
 	}
 	return p;
 }
@@ -126,13 +128,49 @@ mbpool_wantdrain(struct mbpool *p)
 	return true;
 }
 
+static void
+mb_big_free(struct mbpool *p, struct mext *x)
+{
+	p->mp_bytes -= mb_clsize[x->x_class];
+	free(x->x_buf);
+	free(x);
+}
+
+/* May n bytes more be held? At the limit, clusters of which one at a time can
+ * be given back, and which lie idle, have to go first. */
+static bool
+mb_room(struct mbpool *p, uint32_t n)
+{
+	for (int c = MB_NCLASS - 1; c >= 2; c--) {
+		while (p->mp_bytes + n > p->mp_limit) {
+			struct mext *x = p->mp_cl[c];
+			struct mbuf *m = NULL;
+
+			if (x != NULL) {
+				p->mp_cl[c] = x->x_link;
+				p->mp_ncl[c]--;
+			} else if ((m = p->mp_pairs[c]) != NULL) {
+				p->mp_pairs[c] = m->m_next;
+				p->mp_npairs[c]--;
+				x = m->m_ext;
+				m->m_next = p->mp_free;
+				p->mp_free = m;
+			} else {
+				break;
+			}
+			mb_big_free(p, x);
+		}
+	}
+	return p->mp_bytes + n <= p->mp_limit;
+}
+
 /* MB_SLAB bytes kept until the pool goes; NULL at the limit. */
 static void *
 mb_slab(struct mbpool *p)
 {
 	struct mbslab *sl;
 
-	if (p->mp_bytes + MB_SLAB > p->mp_limit) {
+	if (!mb_room(p, MB_SLAB)) {
 		return NULL;
 	}
 	sl = malloc(sizeof(*sl));
@@ -234,7 +272,7 @@ mb_grow_big(struct mbpool *p, int c)
 {
 	struct mext *x;
 
-	if (p->mp_bytes + mb_clsize[c] > p->mp_limit) {
+	if (!mb_room(p, mb_clsize[c])) {
 		return false;
 	}
 	x = malloc(sizeof(*x));
@@ -480,9 +518,7 @@ mb_ext_free(struct mbpool *p, struct mext *x)
 	memset(x->x_buf, 0xde, u32min(x->x_size, MCLBYTES));
 #endif
 	if (c >= 2 && p->mp_ncl[c] >= (c == 2 ? MB_BIGKEEP : MB_BIGKEEP / 4)) {
-		p->mp_bytes -= mb_clsize[c];
-		free(x->x_buf);
-		free(x);
+		mb_big_free(p, x);
 		return;
 	}
 	mb_cl_push(p, x);
@@ -601,11 +637,10 @@ m_frompkt(struct mbpool *p, struct pkt *pk)
 	return top;
 }
 
-/* The port is done with a chain: any thread. */
+/* Any thread: a chain that held a reference on the pool goes home. */
 static void
-mb_remote_free(struct pkt_ext *ext)
+mb_remote_push(struct mbuf *m)
 {
-	struct mbuf *m = ext->e_arg;
 	struct mbpool *p = m->m_pool;
 	struct mbuf *head =
 	    atomic_load_explicit(&p->mp_remote, memory_order_relaxed);
@@ -616,6 +651,51 @@ mb_remote_free(struct pkt_ext *ext)
 	} while (!atomic_compare_exchange_weak_explicit(&p->mp_remote, &head, m,
 	    memory_order_release, memory_order_relaxed));
 	mbpool_unref(p);
+}
+
+/* The port is done with a chain. */
+static void
+mb_remote_free(struct pkt_ext *ext)
+{
+	mb_remote_push(ext->e_arg);
+}
+
+void
+m_lend(struct mbuf *m, uint32_t refs, uint32_t charge)
+{
+	struct mbpool *p = m->m_pool;
+
+	m->m_pkthdr.txext.e_arg = (void *)(uintptr_t)charge;
+	atomic_store_explicit(&m->m_pkthdr.txext.e_refs, refs,
+	    memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->mp_lent, charge, memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->mp_refs, 1, memory_order_relaxed);
+}
+
+void
+m_lend_hold(struct mbuf *m, uint32_t refs)
+{
+	atomic_fetch_add_explicit(&m->m_pkthdr.txext.e_refs, refs,
+	    memory_order_relaxed);
+}
+
+void
+m_lend_release(struct mbuf *m)
+{
+	struct pkt_ext *ext = &m->m_pkthdr.txext;
+
+	if (atomic_fetch_sub_explicit(&ext->e_refs, 1, memory_order_acq_rel) ==
+	    1) {
+		atomic_fetch_sub_explicit(&m->m_pool->mp_lent,
+		    (uintptr_t)ext->e_arg, memory_order_relaxed);
+		mb_remote_push(m);
+	}
+}
+
+uint64_t
+mbpool_lent(const struct mbpool *p)
+{
+	return atomic_load_explicit(&p->mp_lent, memory_order_relaxed);
 }
 
 void

@@ -20,7 +20,7 @@
 /* Memory an mbuf is charged with. Shared storage is charged to each who holds a
  * piece of it, in proportion, or one cluster cut into segments would
  * count many times over. */
-static uint32_t
+uint32_t
 sb_memof(const struct mbuf *m)
 {
 	if (!(m->m_flags & M_EXT)) {
@@ -93,13 +93,25 @@ sbavail_update(struct socket *so)
 	    memory_order_relaxed);
 }
 
+/* May their bytes be told apart? */
+static bool
+sb_sametag(const struct mbuf *a, const struct mbuf *b)
+{
+	if (((a->m_flags | b->m_flags) & M_TAG) == 0) {
+		return true;
+	}
+	return (a->m_flags & b->m_flags & M_TAG) != 0 &&
+	    a->m_pkthdr.svc == b->m_pkthdr.svc &&
+	    a->m_pkthdr.origin == b->m_pkthdr.origin;
+}
+
 /* Put a short m into the free room of the tail; m is freed then. */
 static bool
 sb_compress(struct sockbuf *sb, struct mbuf *tail, struct mbuf *m)
 {
 	if (tail == NULL || m->m_len > SB_COMPRESS || !sb_isdata(m) ||
 	    !sb_isdata(tail) || (tail->m_flags & M_EOR) || !M_WRITABLE(tail) ||
-	    M_TRAILINGSPACE(tail) < m->m_len) {
+	    M_TRAILINGSPACE(tail) < m->m_len || !sb_sametag(tail, m)) {
 		return false;
 	}
 	sbfree(sb, tail);
@@ -302,6 +314,28 @@ sbtakerecord(struct sockbuf *sb)
 	}
 	top->m_nextpkt = NULL;
 	return top;
+}
+
+void
+sbcutrecord(struct sockbuf *sb, uint32_t n)
+{
+	struct mbuf *m = sb->sb_mb;
+
+	while (!sb_isdata(m)) {
+		m = m->m_next;
+	}
+	if (m->m_flags & M_PKTHDR) {
+		m->m_pkthdr.len -= n;
+	}
+	for (; n > 0; m = m->m_next) {
+		uint32_t k = u32min(n, m->m_len);
+
+		sbfree(sb, m);
+		m->m_data += k;
+		m->m_len -= k;
+		sballoc(sb, m);
+		n -= k;
+	}
 }
 
 void

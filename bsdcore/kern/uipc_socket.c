@@ -29,6 +29,8 @@ static const struct sysctl_def so_tunables[] = {
 	    0, 0, 1000000, "ns a woken spinner leaves the interpreter to its waker" },
 	{ "kern.ipc.copychunk", offsetof(struct so_state, sos_chunk),
 	    131072, 4096, 1 << 24, "bytes copied at a time outside the lock" },
+	{ "kern.ipc.lendmax", offsetof(struct so_state, sos_lendmax),
+	    64 << 20, 0, 1ll << 40, "bytes of packet memory the application may hold" },
 	{ "net.local.space", offsetof(struct so_state, sos_local_space),
 	    212992, 4096, 1 << 28, "bytes, buffer size of PF_LOCAL sockets" },
 };
@@ -40,6 +42,11 @@ static const struct stat_def so_stats[] = {
 	{ "kern.ipc.wait.handed_lost", offsetof(struct so_state, sos_handlost) },
 	{ "kern.ipc.wait.slept", offsetof(struct so_state, sos_slept) },
 	{ "kern.ipc.nobufs", offsetof(struct so_state, sos_nobufs) },
+	{ "kern.ipc.copyin", offsetof(struct so_state, sos_copyin) },
+	{ "kern.ipc.copyout", offsetof(struct so_state, sos_copyout) },
+	{ "kern.ipc.byref", offsetof(struct so_state, sos_byref) },
+	{ "kern.ipc.lent", offsetof(struct so_state, sos_lentbytes) },
+	{ "kern.ipc.lent_refused", offsetof(struct so_state, sos_lendover) },
 };
 /* clang-format on */
 

@@ -70,7 +70,7 @@ sopoll(struct socket *so)
 		if ((rcvshut && sndshut) || (conn && so_closed(so))) {
 			ev |= POLLHUP;
 		}
-		if (!(so->so_state & SS_ISCONNECTING) &&
+		if (!(so->so_state & (SS_ISCONNECTING | SS_SUSPENDED)) &&
 		    (sndshut || sbspace(&so->so_snd) > 0)) {
 			ev |= POLLOUT;
 		}
@@ -249,6 +249,9 @@ so_inherit(struct socket *so, const struct socket *head)
 	    head->so_options & ~(uint32_t)(SOO_ACCEPTCONN | SOO_HOLDSYN);
 	so->so_linger = head->so_linger;
 	so->so_traffic_class = head->so_traffic_class;
+	so->so_origin = head->so_origin;
+	so->so_tagsvc = head->so_tagsvc;
+	so->so_qosflags = head->so_qosflags;
 	so->so_priority = head->so_priority;
 	so->so_mark = head->so_mark;
 	so->so_boundif = head->so_boundif;

@@ -5,6 +5,7 @@
 #include <sys/time.h>
 
 #include "bsdcore/net/if.h"
+#include "bsdcore/netinet/in_tclass.h"
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
 
@@ -182,6 +183,7 @@ so_setint(struct socket *so, int name, int val)
 		return 0;
 	case SO_PRIORITY:
 		so->so_priority = val;
+		so_qospriority(so, val);
 		return 0;
 	case SO_MARK:
 		so->so_mark = val;
@@ -196,7 +198,7 @@ so_setint(struct socket *so, int name, int val)
 		so->so_boundif = (uint32_t)val;
 		return 0;
 	default:
-		return ENOPROTOOPT;
+		return so_qossetopt(so, name, val);
 	}
 }
 
@@ -311,7 +313,7 @@ so_getint(struct socket *so, int name, int *val)
 		*val = 0;
 		return 0;
 	default:
-		return ENOPROTOOPT;
+		return so_qosgetopt(so, name, val);
 	}
 }
 

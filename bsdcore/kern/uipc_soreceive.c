@@ -78,8 +78,7 @@ soreceive_oob(struct socket *so, struct uio *uio, int *flags, size_t *done)
 	return 0;
 }
 
-/* Nothing to read: why? 0: end of stream. */
-static int
+int
 soreceive_empty(struct socket *so)
 {
 	/* As Linux: an end in order stays the end whatever happens later. */
@@ -151,7 +150,7 @@ soreceive_take(struct socket *so, uint32_t n, struct uio *uio, int flags)
 	if (flags & MSG_TRUNC) {
 		return soreceive_discard(so, n, uio, flags);
 	}
-	if (n <= SO_COPYLOCKED || s->s_clock == NULL) {
+	if (n <= SO_COPYLOCKED || stack_alone(s)) {
 		so_copychain(sb->sb_mb, 0, n, uio);
 		sbdrop(sb, n);
 		so_oobadvance(so, n);
@@ -174,6 +173,63 @@ soreceive_take(struct socket *so, uint32_t n, struct uio *uio, int flags)
 		m_freem(m);
 	}
 	return n;
+}
+
+/* May a stream be read now? errno; 0 with *end: it is over. */
+static int
+soreceive_ready(struct socket *so, bool *end)
+{
+	*end = false;
+	if (so->so_options & SOO_ACCEPTCONN) {
+		return so->so_family == AF_LOCAL ? EINVAL : ENOTCONN;
+	}
+	if (so->so_rcv.sb_cc > 0) {
+		return 0;
+	}
+	*end = true;
+	return soreceive_empty(so);
+}
+
+/* How much of a stream lies before the urgent mark, at most n. Passes the
+ * mark if it is here. */
+static uint32_t
+so_tomark(struct socket *so, uint32_t n)
+{
+	struct sockbuf *sb = &so->so_rcv;
+
+	if (sb->sb_state & SBS_RCVATMARK) {
+		sb->sb_state &= (uint16_t)~SBS_RCVATMARK;
+		so->so_hasoob = false; /* passed over unread */
+	}
+	n = u32min(n, sb->sb_cc);
+	return so->so_oobmark != 0 ? u32min(n, so->so_oobmark) : n;
+}
+
+struct mbuf *
+soreceive_mbufs(struct socket *so, uint32_t max, uint32_t maxseg, int *error)
+{
+	struct sockbuf *sb = &so->so_rcv;
+	uint32_t n = 0, before;
+	struct mbuf *m;
+	bool end;
+
+	sbwaitlock(so, sb);
+	*error = soreceive_ready(so, &end);
+	if (*error != 0 || end) {
+		return NULL;
+	}
+	max = so_tomark(so, max);
+	for (m = sb->sb_mb; m != NULL && n < max && maxseg > 0; m = m->m_next) {
+		n += m->m_len;
+		maxseg--;
+	}
+	before = sb->sb_cc;
+	m = sbtake(sb, u32min(n, max));
+	so_oobadvance(so, before - sb->sb_cc);
+	sbavail_update(so);
+	so_rcvd(so, 0);
+	*error = m == NULL ? ENOBUFS : 0;
+	return m;
 }
 
 static int
@@ -272,6 +328,23 @@ so_copyname(const struct mbuf *m, struct sockaddr_storage *from,
 	}
 }
 
+/* SB_WHOLE: bytes of the first of several datagrams in a record, else 0. */
+static uint32_t
+so_firstdgram(const struct socket *so, const struct mbuf *m)
+{
+	if (!(so->so_rcv.sb_flags & SB_WHOLE)) {
+		return 0;
+	}
+	while (m != NULL && (m->m_type == MT_SONAME || m->m_type == MT_CONTROL)) {
+		m = m->m_next;
+	}
+	if (m == NULL || !(m->m_flags & M_PKTHDR) ||
+	    m->m_pkthdr.tso_segsz >= m->m_pkthdr.len) {
+		return 0;
+	}
+	return m->m_pkthdr.tso_segsz;
+}
+
 static int
 soreceive_record(struct socket *so, struct uio *uio,
     struct sockaddr_storage *from, socklen_t *fromlen, struct mbuf **control,
@@ -279,7 +352,7 @@ soreceive_record(struct socket *so, struct uio *uio,
 {
 	bool peek = (*flags & MSG_PEEK) != 0, eor = false;
 	struct mbuf *rec = so->so_rcv.sb_mb, *m = rec;
-	uint32_t len = 0, n;
+	uint32_t len = 0, n, first;
 
 	if (so->so_options & SOO_ACCEPTCONN) {
 		return EINVAL;
@@ -288,7 +361,8 @@ soreceive_record(struct socket *so, struct uio *uio,
 	if (rec == NULL || so->so_error != 0) {
 		return soreceive_empty(so);
 	}
-	if (!peek) {
+	first = so_firstdgram(so, rec);
+	if (!peek && first == 0) {
 		m = rec = sbtakerecord(&so->so_rcv);
 	}
 	if (m->m_type == MT_SONAME) {
@@ -305,13 +379,20 @@ soreceive_record(struct socket *so, struct uio *uio,
 		len += d->m_len;
 		eor = eor || (d->m_flags & M_EOR);
 	}
+	if (first != 0) {
+		len = first;
+	}
 	n = uio->uio_resid < len ? (uint32_t)uio->uio_resid : len;
 	so_copychain(m, 0, n, uio);
 	*done = (*flags & MSG_TRUNC) ? len : n;
 	*flags &= ~(MSG_TRUNC | MSG_EOR);
 	*flags |= (n < len ? MSG_TRUNC : 0) | (eor ? MSG_EOR : 0);
 	if (!peek) {
-		m_freem(rec);
+		if (first != 0) {
+			sbcutrecord(&so->so_rcv, first);
+		} else {
+			m_freem(rec);
+		}
 		sbavail_update(so);
 		so_rcvd(so, *flags);
 	}
@@ -322,6 +403,8 @@ int
 soreceive(struct socket *so, struct uio *uio, struct sockaddr_storage *from,
     socklen_t *fromlen, struct mbuf **control, int *flags, size_t *done)
 {
+	int error;
+
 	*done = 0;
 	if (control != NULL) {
 		*control = NULL;
@@ -334,9 +417,9 @@ soreceive(struct socket *so, struct uio *uio, struct sockaddr_storage *from,
 		!(so->so_proto->pr_flags & PR_ATOMIC))) {
 		return soreceive_oob(so, uio, flags, done);
 	}
-	if (so->so_proto->pr_flags & PR_ATOMIC) {
-		return soreceive_record(so, uio, from, fromlen, control, flags,
-		    done);
-	}
-	return soreceive_stream(so, uio, flags, done);
+	error = so->so_proto->pr_flags & PR_ATOMIC ?
+	    soreceive_record(so, uio, from, fromlen, control, flags, done) :
+	    soreceive_stream(so, uio, flags, done);
+	so->so_stack->s_so->sos_copyout += *done;
+	return error;
 }

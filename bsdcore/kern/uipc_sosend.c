@@ -8,7 +8,8 @@
  *
  *	lock: room? clusters -> unlock: copy -> lock: still connected? pru_send
  *
- * In virtual time there is one thread and the lock is never dropped.
+ * In virtual time, and where a loop owns the stack, there is one thread and the
+ * lock is never dropped.
  */
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/socketvar.h"
@@ -265,7 +266,7 @@ sosend_piece(struct socket *so, struct uio *uio, uint32_t n, int pruflags,
 		s->s_so->sos_nobufs++;
 		return so->so_snd.sb_cc > 0 ? EWOULDBLOCK : ENOBUFS;
 	}
-	if (n <= SO_COPYLOCKED || s->s_clock == NULL) {
+	if (n <= SO_COPYLOCKED || stack_alone(s)) {
 		sosend_fill(m, uio);
 	} else {
 		sblock(&so->so_snd);
@@ -285,6 +286,65 @@ sosend_piece(struct socket *so, struct uio *uio, uint32_t n, int pruflags,
 	}
 	if (error != 0) {
 		*uio = saved;
+	}
+	return error;
+}
+
+int
+sosend_promised(struct socket *so, const void *buf, uint32_t n, bool more)
+{
+	struct iovec iov = { .iov_len = n };
+	struct uio uio = { .uio_iov = &iov, .uio_iovcnt = 1, .uio_resid = n };
+	struct mbuf *m = sosend_getm(so->so_stack->s_mb, n);
+
+	if (m_length(m) < n) {
+		so->so_stack->s_so->sos_nobufs++;
+		m_freem(m);
+		return ENOBUFS;
+	}
+	memcpy(&iov.iov_base, &buf, sizeof(buf)); /* only read */
+	sosend_fill(m, &uio);
+	so->so_stack->s_so->sos_copyin += n;
+	return sosend_pru(so, more ? PRUS_MORETOCOME : 0, m, NULL, 0, NULL, 0);
+}
+
+int
+sosend_mbufs(struct socket *so, struct mbuf *m, const struct sockaddr *to,
+    socklen_t tolen, int flags)
+{
+	bool atomic = (so->so_proto->pr_flags & PR_ATOMIC) != 0;
+	uint32_t len = m_length(m);
+	int error = (flags & MSG_OOB)	? EOPNOTSUPP :
+	    atomic && len > SO_MAXDGRAM ? EMSGSIZE :
+	    atomic || to == NULL	? sosend_check(so, to != NULL) :
+					  EISCONN;
+
+	if (error == 0 && so->so_family == AF_LOCAL) {
+		error = EOPNOTSUPP;
+	}
+	if (error == 0 && !atomic && sbspace(&so->so_snd) == 0) {
+		error = EWOULDBLOCK;
+	}
+	if (error == 0 && atomic) {
+		struct mbuf *h = m_gethdr(so->so_stack->s_mb, MT_DATA);
+
+		if (h != NULL) {
+			h->m_data += SO_HDRSPACE;
+			h->m_next = m;
+			h->m_pkthdr.len = len;
+			m = h;
+		} else {
+			error = ENOBUFS;
+		}
+	}
+	if (error != 0) {
+		m_freem(m);
+		return error;
+	}
+	error = sosend_pru(so, (flags & MSG_MORE) ? PRUS_MORETOCOME : 0, m, to,
+	    tolen, NULL, flags);
+	if (error == 0) {
+		so->so_stack->s_so->sos_byref += len;
 	}
 	return error;
 }
@@ -327,7 +387,9 @@ sosend(struct socket *so, struct uio *uio, const struct sockaddr *to,
 
 	*done = 0;
 	if (so->so_proto->pr_flags & PR_ATOMIC) {
-		return sosend_atomic(so, uio, to, tolen, control, flags, done);
+		error = sosend_atomic(so, uio, to, tolen, control, flags, done);
+		so->so_stack->s_so->sos_copyin += *done;
+		return error;
 	}
 	m_freem(control); /* streams carry none */
 	if (to != NULL && so->so_family == AF_LOCAL) {
@@ -337,6 +399,7 @@ sosend(struct socket *so, struct uio *uio, const struct sockaddr *to,
 		return EOPNOTSUPP;
 	}
 	error = sosend_stream(so, uio, flags, done);
+	so->so_stack->s_so->sos_copyin += *done;
 	if (*done > 0 && error != 0 && error != EWOULDBLOCK) {
 		/* What was taken is told now, the error by the next call. */
 		if (error != EPIPE && so->so_error == 0) {

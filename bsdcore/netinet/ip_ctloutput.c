@@ -214,6 +214,7 @@ ip_setint(struct inpcb *inp, int name, int val)
 		return 0;
 	case IP_TOS:
 		inp->inp_tos = (uint8_t)val;
+		so_qostos(inp->inp_socket, val);
 		return 0;
 	case IP_MTU_DISCOVER:
 		return opt_setpmtudisc(inp, val);
@@ -296,6 +297,7 @@ ip6_setint(struct inpcb *inp, int name, int val)
 			return EINVAL;
 		}
 		inp->inp_tclass6 = (uint8_t)(val == -1 ? 0 : val);
+		so_qostos(inp->inp_socket, inp->inp_tclass6);
 		return 0;
 	case IPV6_MTU_DISCOVER:
 		return opt_setpmtudisc(inp, val);
@@ -536,11 +538,18 @@ ip_savecontrol(struct inpcb *inp, const struct mbuf *m)
 {
 	struct cmsgs cs = { .cs_pool = m->m_pool };
 	union inaddr src, dst;
+	bool svc = (inp->inp_socket->so_qosflags & SOQ_RECVSVC) != 0;
 
-	if (!(inp->inp_flags & INP_CONTROL)) {
+	if (!(inp->inp_flags & INP_CONTROL) && !svc) {
 		return NULL;
 	}
 	cs.cs_tail = &cs.cs_head;
+	if (svc) {
+		int sotc = svc_class(qos_rxsvc(m))->sv_sotc;
+
+		cmsgs_add(&cs, SOL_SOCKET, SO_TRAFFIC_CLASS_, &sotc,
+		    sizeof(sotc));
+	}
 	if (inp->inp_flags & INP_RECVPKTINFO6) {
 		struct in6_pktinfo pi;
 
@@ -634,6 +643,20 @@ ip_cmsg6(const struct inpcb *inp, int type, const uint8_t *data, size_t len,
 }
 
 static int
+ip_cmsgsol(int type, const uint8_t *data, size_t len, struct ip_sendopts *is)
+{
+	int val;
+
+	if ((type != SO_TRAFFIC_CLASS_ && type != SO_NET_SERVICE_TYPE_) ||
+	    len != sizeof(val)) {
+		return EINVAL;
+	}
+	memcpy(&val, data, sizeof(val));
+	is->is_svc = so_qoscmsg(type, val);
+	return is->is_svc >= 0 ? 0 : EINVAL;
+}
+
+static int
 ip_cmsg(const struct inpcb *inp, const struct cmsghdr *c, const uint8_t *data,
     struct ip_sendopts *is)
 {
@@ -653,7 +676,10 @@ ip_cmsg(const struct inpcb *inp, const struct cmsghdr *c, const uint8_t *data,
 		memcpy(&is->is_gso, data, sizeof(is->is_gso));
 		return 0;
 	}
-	return c->cmsg_level == SOL_SOCKET ? EINVAL : 0;
+	if (c->cmsg_level == SOL_SOCKET) {
+		return ip_cmsgsol(c->cmsg_type, data, len, is);
+	}
+	return 0;
 }
 
 int
@@ -661,7 +687,7 @@ ip_getcontrol(const struct inpcb *inp, const struct mbuf *control,
     struct ip_sendopts *is)
 {
 	memset(is, 0, sizeof(*is));
-	is->is_ttl = is->is_tos = -1;
+	is->is_ttl = is->is_tos = is->is_svc = -1;
 	for (; control != NULL; control = control->m_next) {
 		uint32_t off = 0;
 

@@ -114,6 +114,9 @@ ip_init(struct stack *s)
 		error = stat_register(s, ip_counters, nitems(ip_counters), ips);
 	}
 	if (error == 0) {
+		error = qos_init(s);
+	}
+	if (error == 0) {
 		ips->ips_idctr = stack_random(s);
 		for (size_t i = 0; i < nitems(s->s_ip_protox); i++) {
 			s->s_ip_protox[i] = in_protorow((uint8_t)i);
@@ -131,6 +134,7 @@ ip_fini(struct stack *s)
 	ip_reass_drain(s);
 	callout_drain(s, &s->s_ip->ips_reasstimer);
 	callout_reserve(s, -1);
+	qos_fini(s);
 	free(s->s_ip);
 	s->s_ip = NULL;
 }

@@ -405,6 +405,10 @@ ip_output(struct stack *s, struct mbuf *m, const struct ip_outargs *ioa)
 		m_freem(m);
 		return error;
 	}
+	if (qos_refuse(s, ifp, m)) {
+		m_freem(m);
+		return ENOBUFS;
+	}
 	if (src.ia_w[3] == INADDR_ANY && !ip_source(s, ifp, dst, &src) &&
 	    !(ioa->ioa_flags & (IPO_RAW | IPO_BCAST))) {
 		st->ips_onosrc++;
@@ -423,6 +427,7 @@ ip_output(struct stack *s, struct mbuf *m, const struct ip_outargs *ioa)
 	if (m == NULL) {
 		return error;
 	}
+	qos_output(s, ifp, m, !(ioa->ioa_flags & IPO_RAW));
 	if (many) {
 		error = ip_many(s, ifp, m, ioa, mcast, &sent);
 		if (error != 0 || sent) {

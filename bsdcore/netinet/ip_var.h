@@ -150,6 +150,7 @@ struct ip_sendopts {
 	union inaddr is_src; /* any: as the socket has it */
 	uint32_t is_scope;   /* 0: as the socket has it */
 	int is_ttl, is_tos;  /* -1: as the socket has it */
+	int is_svc;	     /* SVC_*, -1: as the socket has it */
 	uint16_t is_gso;     /* UDP_SEGMENT */
 };
 /* EINVAL for a malformed message or a source that is not ours. Does not

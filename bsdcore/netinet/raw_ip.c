@@ -257,6 +257,7 @@ rip_output(struct inpcb *inp, struct mbuf *m, const union inaddr *dst,
 	if (inp->inp_flags & INP_HDRINCL) {
 		ioa.ioa_flags |= IPO_RAW;
 	}
+	udp_qostag(inp->inp_socket, is->is_svc, m);
 	return ip_output(inp->inp_info->ipi_stack, m, &ioa);
 }
 

@@ -267,6 +267,7 @@ tcp_newack(struct tcpcb *tp, struct tcpseg *sg)
 	tp->t_flags &= ~TF_UNDO;
 	tcp_ack_rtt(tp, sg);
 	if ((tp->t_flags & TF_FASTRECOVERY) == 0 && tcp_cwnd_used(tp, flight)) {
+		tcp_qoscc(tp);
 		tp->t_cc->cc_ack(tp, acked);
 		tp->snd_cwnd = u32min(tp->snd_cwnd, 1u << 30);
 	}

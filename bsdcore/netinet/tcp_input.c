@@ -67,8 +67,11 @@ tcp_parse(struct stack *s, struct mbuf *m, uint32_t off, struct tcpseg *sg)
 	sg->sg_ifp = m->m_pkthdr.rcvif;
 	sg->sg_count = u32max(m->m_pkthdr.seg_count, 1);
 	sg->sg_segsz = sg->sg_count > 1 ? m->m_pkthdr.tso_segsz : 0;
+	sg->sg_iplen = m->m_pkthdr.len;
+	sg->sg_svc = (uint8_t)qos_rxsvc(m);
 	sg->sg_needoutput = sg->sg_hasiss = false;
-	m_adj(m, (int32_t)(off + hlen));
+	sg->sg_hdrlen = off + hlen;
+	m_adj(m, (int32_t)sg->sg_hdrlen);
 	return m;
 drop:
 	m_freem(m);
@@ -130,6 +133,26 @@ tcp_input_listen(struct tcpcb *ltp, struct tcpseg *sg)
 	tcp_syncache_add(ltp, sg);
 }
 
+/* Perhaps another stack of this host has it: the packet as it was. */
+static bool
+tcp_lomiss(struct stack *s, struct tcpseg *sg)
+{
+	struct mbuf *m = sg->sg_m;
+
+	if (!(m->m_flags & M_LOOP)) {
+		return false;
+	}
+	m->m_data -= sg->sg_hdrlen;
+	m->m_len += sg->sg_hdrlen;
+	m->m_pkthdr.len += sg->sg_hdrlen;
+	if (lomiss(s, m)) {
+		sg->sg_m = NULL;
+		return true;
+	}
+	m_adj(m, (int32_t)sg->sg_hdrlen);
+	return false;
+}
+
 /* No connection has this pair. */
 static void
 tcp_input_nopcb(struct stack *s, struct tcpseg *sg)
@@ -143,8 +166,10 @@ tcp_input_nopcb(struct stack *s, struct tcpseg *sg)
 	    &sg->sg_laddr, sg->sg_lport, true, sg->sg_ifp);
 	if (inp == NULL || inp->inp_ppcb == NULL ||
 	    intotcpcb(inp)->t_state != TCPS_LISTEN) {
-		TCPDROP(s->s_tcp, noport);
-		tcp_reset_segment(s, sg); /* 3.10.7.1 */
+		if (!tcp_lomiss(s, sg)) {
+			TCPDROP(s->s_tcp, noport);
+			tcp_reset_segment(s, sg); /* 3.10.7.1 */
+		}
 		return;
 	}
 	tcp_input_listen(intotcpcb(inp), sg);
@@ -735,6 +760,7 @@ tcp_input_conn(struct tcpcb *tp, struct tcpseg *sg)
 	enum tcp_verdict v;
 
 	tp->t_segsin += sg->sg_count;
+	qos_input(tp->t_so, sg->sg_svc, sg->sg_count, sg->sg_iplen);
 	tp->t_rcvtime = s->s_now;
 	tp->t_keepprobes = 0;
 	if ((sg->sg_flags & TH_SYN) == 0) {

@@ -11,6 +11,7 @@
  */
 #include "bsdcore/net/if.h"
 #include "bsdcore/netinet/cc/cc.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/netinet/ip_var.h"
 
 struct tcpsend {
@@ -176,6 +177,7 @@ plan_tlp(const struct tcpcb *tp, struct tcpsend *se)
 		return false;
 	}
 	if ((int32_t)unsent > 0 && tp->snd_nxt == tp->snd_max &&
+	    !in_flowsuspended(tp->t_inp) &&
 	    tp->snd_max - tp->snd_una + tp->t_maxseg <= tp->snd_wnd) {
 		se->se_seq = tp->snd_nxt;
 		se->se_len = u32min(unsent, tp->t_maxseg);
@@ -228,6 +230,20 @@ tcp_nagle(const struct tcpcb *tp, uint32_t len, uint32_t avail)
 	return len - tail;
 }
 
+/* Of len bytes from snd_nxt on, what may go while the flow is suspended: only
+ * what went before. */
+static uint32_t
+tcp_suspend(struct tcpcb *tp, uint32_t len)
+{
+	uint32_t again = tp->snd_max - tp->snd_nxt;
+
+	if (len <= again || !in_flowsuspended(tp->t_inp)) {
+		return len;
+	}
+	in_flowwait(tp->t_inp);
+	return again;
+}
+
 static bool
 plan_data(struct tcpcb *tp, struct tcpsend *se)
 {
@@ -239,7 +255,7 @@ plan_data(struct tcpcb *tp, struct tcpsend *se)
 	}
 	avail = cc > off ? cc - off : 0;
 	wnd = tp->snd_wnd > off ? tp->snd_wnd - off : 0;
-	len = u32min(avail, u32min(wnd, tcp_cwndspace(tp)));
+	len = tcp_suspend(tp, u32min(avail, u32min(wnd, tcp_cwndspace(tp))));
 	se->se_seq = tp->snd_nxt;
 	se->se_flags = TH_ACK;
 	if (avail > 0 && wnd == 0 && (tp->t_flags & TF_FORCE)) {
@@ -278,6 +294,9 @@ static bool
 tcp_plan(struct tcpcb *tp, struct tcpsend *se)
 {
 	memset(se, 0, sizeof(*se));
+	if (tcp_qosheld(tp)) {
+		return plan_ack(tp, se);
+	}
 	if (plan_syn(tp, se) || plan_tlp(tp, se) || plan_hole(tp, se, true) ||
 	    plan_data(tp, se)) {
 		return true;
@@ -443,9 +462,11 @@ tcp_mkpacket(struct tcpcb *tp, const struct tcpsend *se, uint32_t hdrlen)
 	m->m_len = hdrlen;
 	m->m_pkthdr.len = hdrlen + se->se_len;
 	if (se->se_len == 0) {
+		tcp_qostag(tp->t_so, NULL, m);
 		return m;
 	}
 	data = sbsndptr(sb, se->se_seq - tp->snd_una, &moff);
+	tcp_qostag(tp->t_so, data, m);
 	if (se->se_len <= MHLEN - MAX_HDR - TCP_MAXHDRLEN) {
 		m_copydata(data, moff, se->se_len, mtodo(m, hdrlen));
 		m->m_len += se->se_len;
@@ -534,7 +555,6 @@ tcp_ipout(struct tcpcb *tp, struct mbuf *m)
 		ioa.ioa_flags |= IPO_ROUTETOIF;
 	}
 	m->m_pkthdr.flowid = inp->inp_flowid;
-	m->m_pkthdr.svc = (uint8_t)so->so_traffic_class;
 	m->m_pkthdr.proto = IPPROTO_TCP;
 	return ip_output(tp->t_stack, m, &ioa);
 }
@@ -756,7 +776,7 @@ tcp_idlecheck(struct tcpcb *tp)
 static void
 tcp_stuckcheck(struct tcpcb *tp)
 {
-	if (TCPS_HAVEESTABLISHED(tp->t_state) &&
+	if (TCPS_HAVEESTABLISHED(tp->t_state) && !tp->t_inp->inp_waiting &&
 	    tp->t_so->so_snd.sb_cc > tp->snd_nxt - tp->snd_una &&
 	    !tcp_timer_active(tp, TCPT_REXMT) &&
 	    !tcp_timer_active(tp, TCPT_PERSIST)) {

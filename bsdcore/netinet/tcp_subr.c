@@ -60,7 +60,7 @@ tcp_inherit(struct tcpcb *tp, const struct tcpcb *from)
 	tp->t_notsentlowat = from->t_notsentlowat;
 	tp->t_wndclamp = from->t_wndclamp;
 	tp->t_rxtlimit = from->t_rxtlimit;
-	cc_use(tp, from->t_cc);
+	cc_use(tp, from->t_owncc != NULL ? from->t_owncc : from->t_cc);
 }
 
 static void
@@ -417,6 +417,7 @@ tcp_reply(struct stack *s, const struct tcpreply *tr)
 	m->m_data += MAX_HDR;
 	m->m_len = m->m_pkthdr.len = hdrlen;
 	m->m_pkthdr.proto = IPPROTO_TCP;
+	m->m_pkthdr.svc = SVC_CTL;
 	th = mtod(m, uint8_t *);
 	be16put(th + TH_OFF_SPORT, tr->tr_lport);
 	be16put(th + TH_OFF_DPORT, tr->tr_fport);

@@ -270,6 +270,7 @@ tcp_usr_send(struct socket *so, int flags, struct mbuf *m,
 		m_freem(m);
 		return EPIPE;
 	}
+	so_tagchain(so, m);
 	sbappendstream(&so->so_snd, m);
 	sbavail_update(so);
 	if (flags & PRUS_OOB) {

@@ -80,10 +80,13 @@ struct tcpseg {
 	union inaddr sg_laddr, sg_faddr; /* ours, the sender's */
 	uint16_t sg_lport, sg_fport;
 	uint32_t sg_seq, sg_ack;
-	uint32_t sg_len;   /* payload bytes */
-	uint32_t sg_wnd;   /* as on the wire until scaled */
-	uint32_t sg_count; /* wire segments merged into this one */
-	uint16_t sg_segsz; /* payload of each, 0: just one */
+	uint32_t sg_len;    /* payload bytes */
+	uint32_t sg_hdrlen; /* IP's and TCP's: in front of sg_m's data */
+	uint32_t sg_wnd;    /* as on the wire until scaled */
+	uint32_t sg_iplen;  /* bytes with the IP header */
+	uint32_t sg_count;  /* wire segments merged into this one */
+	uint16_t sg_segsz;  /* payload of each, 0: just one */
+	uint8_t sg_svc;	    /* SVC_* */
 	uint16_t sg_urp;
 	uint8_t sg_flags;   /* TH_* */
 	bool sg_needoutput; /* call tcp_output() when done */
@@ -127,6 +130,16 @@ struct tseg {
 };
 TAILQ_HEAD(tseghead, tseg);
 
+#define LEDBAT_MINUTES 4
+#define LEDBAT_RECENT 4
+struct ledbat {		    /* cc_ledbat.c; round trips in us, 0 unknown */
+	uint64_t lb_minute; /* of lb_base[0] */
+	uint64_t lb_cutat;  /* when the window may be cut again */
+	uint64_t lb_acked;  /* bytes toward the next step */
+	uint32_t lb_base[LEDBAT_MINUTES];
+	uint32_t lb_recent[LEDBAT_RECENT];
+	uint32_t lb_next;
+};
 struct cubic {			     /* cc_cubic.c */
 	uint64_t cu_epoch;	     /* ns; 0: none */
 	uint32_t cu_wmax, cu_k;	     /* bytes; ms */
@@ -227,8 +240,10 @@ struct tcpcb {
 	uint32_t t_segsin, t_segsout, t_rexmitpack;
 	uint64_t t_rcvbytes, t_ackedbytes, t_sentbytes, t_rexmitbytes;
 
+	const struct cc_algo *t_owncc; /* while LEDBAT stands in for it */
 	union {
 		struct cubic ccd_cubic;
+		struct ledbat ccd_ledbat;
 		uint32_t ccd_acked; /* newreno: bytes toward the next step */
 	} t_ccd;
 };

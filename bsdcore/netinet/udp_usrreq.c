@@ -5,7 +5,7 @@
 
 #include "bsdcore/net/if.h"
 #include "bsdcore/net/route.h"
-#include "bsdcore/netinet/in_pcb.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/netinet/ip.h"
 #include "bsdcore/netinet/ip_icmp.h"
 #include "bsdcore/netinet/ip_var.h"
@@ -81,6 +81,17 @@ struct udp_dgram {
 	int ud_off; /* bytes before the payload */
 };
 
+/* What api_batch.c tells of a datagram's IP header. */
+static uint16_t
+udp_tosttl(const struct mbuf *m)
+{
+	const uint8_t *p = m->m_data;
+
+	return p[0] >> 4 == 4 ?
+	    (uint16_t)(p[1] | p[8] << 8) :
+	    (uint16_t)(((p[0] << 4 | p[1] >> 4) & 0xff) | p[7] << 8);
+}
+
 /* To one socket; consumes m, whose m_data is at the IP header. */
 static void
 udp_append(struct stack *s, struct inpcb *inp, struct mbuf *m,
@@ -95,9 +106,13 @@ udp_append(struct stack *s, struct inpcb *inp, struct mbuf *m,
 		m_freem(m);
 		return;
 	}
+	qos_input(so, qos_rxsvc(m), 1, m->m_pkthdr.len);
 	control = ip_savecontrol(inp, m);
 	len = in_sockaddr_put(so->so_family, &ud->ud_src, ud->ud_sport,
 	    m->m_pkthdr.rcvif->if_index, &ss);
+	if (so->so_rcv.sb_flags & SB_WHOLE) {
+		m->m_pkthdr.l3off = udp_tosttl(m);
+	}
 	m_adj(m, ud->ud_off);
 	if (sbappendaddr(&so->so_rcv, (struct sockaddr *)&ss, len, m,
 		control) == 0) {
@@ -138,6 +153,11 @@ udp_append_gso(struct stack *s, struct inpcb *inp, struct mbuf *m,
 	uint32_t seg = m->m_pkthdr.tso_segsz, hdr = (uint32_t)ud->ud_off;
 
 	if (seg == 0 || m->m_pkthdr.len <= hdr + seg) {
+		m->m_pkthdr.tso_segsz = 0;
+		udp_append(s, inp, m, ud);
+		return;
+	}
+	if (inp->inp_socket->so_rcv.sb_flags & SB_WHOLE) {
 		udp_append(s, inp, m, ud);
 		return;
 	}
@@ -299,6 +319,9 @@ udp_input(struct stack *s, struct mbuf *m, int off)
 		udp_append_gso(s, inp, m, &ud);
 		return;
 	}
+	if (lomiss(s, m)) {
+		return;
+	}
 	st->uds_noport++;
 	if (s->s_udp->uds_blackhole) {
 		m_freem(m);
@@ -410,7 +433,7 @@ udp_output1(struct inpcb *inp, struct mbuf *m, const union inaddr *src,
 	m->m_pkthdr.csum_start = 0;
 	m->m_pkthdr.csum_stuff = offsetof(struct udphdr, uh_sum);
 	m->m_pkthdr.flowid = inp->inp_flowid;
-	m->m_pkthdr.svc = (uint8_t)inp->inp_socket->so_traffic_class;
+	udp_qostag(inp->inp_socket, is->is_svc, m);
 	if (gso != 0) {
 		m->m_pkthdr.csum_flags |= CSUM_TSO;
 		m->m_pkthdr.tso_segsz = gso;
@@ -524,6 +547,11 @@ udp_send(struct socket *so, int flags, struct mbuf *m,
 	}
 	if (is.is_gso == 0) {
 		is.is_gso = inp->inp_gso;
+	}
+	if (in_flowsuspended(inp)) {
+		in_flowwait(inp);
+		m_freem(m);
+		return EWOULDBLOCK;
 	}
 	return udp_output(inp, m, &dst, port, &is);
 }

@@ -65,11 +65,16 @@ ip6_output(struct stack *s, struct mbuf *m, const struct ip_outargs *ioa)
 		m_freem(m);
 		return error;
 	}
+	if (qos_refuse(s, ifp, m)) {
+		m_freem(m);
+		return ENOBUFS;
+	}
 	mtu = rt != NULL ? rt_getmtu(rt) : ifp->if_mtu;
 	m = ip6_fill(s, m, ioa, &src, &error);
 	if (m == NULL) {
 		return error;
 	}
+	qos_output(s, ifp, m, true);
 	if (m->m_pkthdr.len > mtu && !(m->m_pkthdr.csum_flags & CSUM_TSO)) {
 		st->ips_cantfrag++;
 		m_freem(m);

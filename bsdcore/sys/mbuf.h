@@ -49,6 +49,7 @@ struct mbpool;
 #define M_EXT 0x0001
 #define M_PKTHDR 0x0002
 #define M_EOR 0x0004   /* end of record */
+#define M_TAG 0x0008   /* in so_snd: m_pkthdr.svc and .origin are the bytes' */
 #define M_LOOP 0x0040  /* looped back inside this stack */
 #define M_BCAST 0x0100 /* link-level broadcast */
 #define M_MCAST 0x0200 /* link-level multicast */
@@ -74,6 +75,7 @@ struct mbpool;
 
 /* m_pkthdr.pkt_flags */
 #define PKTF_FLOW_ADV 0x0002 /* sender understands back-pressure */
+#define PKTF_ORDERED 0x0004  /* payload of a stream: PKT_ORDERED */
 #define PKTF_FORWARDED 0x10000
 #define PKTF_TCP_REXMT 0x200000
 
@@ -104,7 +106,8 @@ struct pkthdr {
 	uint8_t gso_type; /* PKT_GSO_* */
 	uint8_t svc;	  /* service class */
 	uint8_t proto;	  /* transport protocol number */
-	uint16_t l3off; /* rx: bytes from m_data to the IP header (0 in pr_input) */
+	uint16_t l3off; /* rx: bytes from m_data to the IP header (0 in pr_input);
+			 * in so_rcv: TOS | TTL << 8, if the socket wants batches */
 	uint32_t seg_count;   /* rx: wire segments merged into this one, >= 1 */
 	struct pkt_ext txext; /* keeps the chain alive while a port has it */
 	_Atomic(struct mbuf *) remote_next; /* mb_remote_free's list */
@@ -201,8 +204,17 @@ void m_freem_list(struct mbuf *m);   /* the m_nextpkt list */
  * chain comes home through mb_remote_free when the port is done. */
 struct mbuf *m_frompkt(struct mbpool *p, struct pkt *pk);
 struct pkt *m_topkt(struct mbuf *m, struct pkt_pool *pp);
-/* Take home what ports have finished with. */
+/* Take home what ports, and those to whom memory was lent, have finished with. */
 void mbpool_reap(struct mbpool *p);
+
+/* Lend a chain to the application, which holds refs references; lock held. The
+ * chain must not be changed any more but may be copied from (m_copym). The last
+ * m_lend_release(), in any thread, sends it home. charge is counted as
+ * lent until then. */
+void m_lend(struct mbuf *m, uint32_t refs, uint32_t charge);
+void m_lend_hold(struct mbuf *m, uint32_t refs);
+void m_lend_release(struct mbuf *m);
+uint64_t mbpool_lent(const struct mbpool *p); /* bytes */
 
 /* The m_* family. Those that answer an mbuf have freed the chain when they
  * answer NULL, except m_copym, m_dup, m_split and m_defrag, which leave it. */

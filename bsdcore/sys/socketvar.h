@@ -48,6 +48,7 @@ struct sockbuf {
 
 /* sb_flags */
 #define SB_AUTOSIZE 0x1 /* may grow by itself; cleared by SO_RCVBUF/SO_SNDBUF */
+#define SB_WHOLE 0x4	/* datagrams that came as one packet stay one record */
 #define SB_LOCK 0x2	/* a copy is under way outside the stack lock */
 /* sb_state */
 #define SBS_CANTSENDMORE 0x1
@@ -65,7 +66,10 @@ struct socket {
 	uint32_t so_options;  /* SOO_* */
 	uint32_t so_state;    /* SS_* */
 	int so_linger;	      /* seconds, with SOO_LINGER */
-	int so_traffic_class; /* service class */
+	int so_traffic_class; /* SVC_* */
+	uint32_t so_origin;   /* who is charged, 0 nobody (bsd_set_tag) */
+	uint8_t so_tagsvc;    /* with SOQ_TAGSVC */
+	uint8_t so_qosflags;  /* SOQ_* */
 	int so_priority, so_mark;
 	uint32_t so_boundif; /* ifindex, 0 any */
 	uint64_t so_rcvtimeo,
@@ -115,6 +119,13 @@ struct socket {
 #define SOO_ANYIP 0x0400   /* gateway: bind to and accept for any address */
 #define SOO_HOLDSYN 0x0800 /* listener: see so_newconn */
 
+/* so_qosflags */
+#define SOQ_EXPLICIT 0x01u   /* so_traffic_class was chosen by name */
+#define SOQ_TAGSVC 0x02u     /* what is sent now is of so_tagsvc */
+#define SOQ_BACKGROUND 0x04u /* in the background by decree */
+#define SOQ_RECVBG 0x08u
+#define SOQ_RECVSVC 0x10u /* SO_RECV_TRAFFIC_CLASS */
+
 /* so_state */
 #define SS_NOFDREF 0x0001 /* the user closed it */
 #define SS_ISCONNECTED 0x0002
@@ -127,7 +138,8 @@ struct socket {
 #define SS_CONNPENDING 0x0100	 /* EINPROGRESS was answered, the end not */
 #define SS_CLOSING 0x0200	 /* the last call in flight closes */
 #define SS_SHUTDOWN 0x0400	 /* the user said shutdown(SHUT_WR) */
-#define SS_PEERDONE 0x1000	 /* the peer has ended its stream in order */
+#define SS_SUSPENDED 0x0800 /* datagrams: the way out is full, no POLLOUT */
+#define SS_PEERDONE 0x1000  /* the peer has ended its stream in order */
 
 /* Keep a socket while the lock is dropped; sorele() may free it, and closes it
  * if the user did meanwhile. */
@@ -182,11 +194,23 @@ struct uio {
  * control: consumed. May drop and retake the lock while it copies. */
 int sosend(struct socket *so, struct uio *uio, const struct sockaddr *to,
     socklen_t tolen, struct mbuf *control, int flags, size_t *done);
+/* n bytes of a connected stream whatever room there is: all or ENOBUFS. */
+int sosend_promised(struct socket *so, const void *buf, uint32_t n, bool more);
 /* flags in/out: MSG_PEEK, MSG_OOB, MSG_WAITALL is the caller's loop; out:
  * MSG_TRUNC, MSG_CTRUNC, MSG_EOR. from, control may be NULL. */
 int soreceive(struct socket *so, struct uio *uio, struct sockaddr_storage *from,
     socklen_t *fromlen, struct mbuf **control, int *flags, size_t *done);
 
+/* Up to max bytes, at most maxseg mbufs, of a stream as they lie, for m_lend();
+ * NULL with *error 0: end of stream. */
+struct mbuf *soreceive_mbufs(struct socket *so, uint32_t max, uint32_t maxseg,
+    int *error);
+/* Send mbufs (no packet header) whatever they are made of; consumed. As long as
+ * there is any room, all of it is taken. */
+int sosend_mbufs(struct socket *so, struct mbuf *m, const struct sockaddr *to,
+    socklen_t tolen, int flags);
+/* Nothing to read: why? 0: end of stream. */
+int soreceive_empty(struct socket *so);
 /* Bytes to and from the user, advancing the uio; n <= uio_resid. */
 void uiocopyin(void *dst, size_t n, struct uio *uio);
 void uiocopyout(const void *src, size_t n, struct uio *uio);
@@ -216,6 +240,9 @@ void sbavail_update(struct socket *so);
 /* Take the first mbufs of a stream, n bytes in all, off the buffer; they
  * stay counted nowhere. NULL: no mbufs to split with. */
 struct mbuf *sbtake(struct sockbuf *sb, uint32_t n);
+uint32_t sb_memof(const struct mbuf *m); /* what an mbuf is charged with */
+/* n data bytes off the first record, which has more. */
+void sbcutrecord(struct sockbuf *sb, uint32_t n);
 /* Take the first record off. */
 struct mbuf *sbtakerecord(struct sockbuf *sb);
 /* SB_LOCK: wait for it (the lock may be dropped), take it, give it back. */
@@ -251,6 +278,10 @@ struct so_state {
 	int64_t sos_local_space; /* net.local.space: buffer sizes of PF_LOCAL */
 	uint64_t sos_listen_overflow; /* kern.ipc.listen_overflow */
 	uint64_t sos_nobufs; /* kern.ipc.nobufs: sends refused for memory */
+	int64_t sos_lendmax; /* kern.ipc.lendmax */
+	uint64_t sos_lentbytes, sos_lendover; /* lent in all; refused */
+	uint64_t sos_copyin, sos_copyout;     /* payload bytes copied */
+	uint64_t sos_byref; /* payload bytes sent by reference */
 	struct unp_state *sos_unp;
 	LIST_HEAD(, evq) sos_evqs;
 	struct waitpoint *sos_drainers;	 /* bsd_drain */

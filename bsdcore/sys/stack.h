@@ -29,8 +29,10 @@ struct ifnet_state; /* net/if.h */
 struct ip_state;    /* netinet/ip_var.h */
 struct icmp_state;
 struct inpcbinfo;
+struct flow_state;  /* netinet/in_flow.h */
 struct gateway;	    /* kern/uipc_gateway.c */
 struct netisr;	    /* kern/kern_netisr.c */
+struct qos_state;   /* netinet/in_tclass.h */
 struct relay;	    /* kern/uipc_relay.h */
 struct route_state; /* net/route.h */
 struct so_state;    /* sys/socketvar.h */
@@ -58,12 +60,14 @@ struct stack {
 	struct ip_state *s_ip;
 	struct icmp_state *s_icmp;
 	struct so_state *s_so;
+	struct qos_state *s_qos;
 	struct inpcbinfo *s_tcbinfo;
 	struct inpcbinfo *s_udbinfo;
 	struct inpcbinfo *s_ripcbinfo;
 	struct tcp_state *s_tcp;
 	struct udp_state *s_udp;
 	struct netisr *s_netisr;
+	struct flow_state *s_flow; /* NULL: nobody shares our addresses */
 
 	struct relay *s_relay_work; /* to be run by stack_leave(); the first */
 	struct relay *s_relay_last;
@@ -81,7 +85,15 @@ struct stack {
 #define STACK_THREADED 0x1 /* netisr runs */
 #define STACK_DEAD 0x2	   /* after fork, or being freed */
 #define STACK_DRAINING 0x4 /* closing down: no new sockets */
+#define STACK_LOOP 0x10	   /* one thread makes every call (api_loop.c) */
 #define STACK_GONE 0x8	   /* freed but for this struct: s_lock, s_holders */
+
+/* Is there nobody to let in while something long is copied? */
+static inline bool
+stack_alone(const struct stack *s)
+{
+	return s->s_clock == NULL || (s->s_flags & STACK_LOOP) != 0;
+}
 
 void stack_enter(struct stack *s);
 void stack_leave(struct stack *s);

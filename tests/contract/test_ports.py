@@ -16,6 +16,7 @@ from nic import (
     open_pair,
     open_port,
     wrap_capoff,
+    wrap_classq,
     wrap_fault,
     wrap_pcapng,
 )
@@ -41,7 +42,7 @@ def feth(
         near, far = open_pair(link, queue=QUEUE, caps=caps, threads=threads, pools=(pool, pool))
         if wrap is not None:
             near = wrap(near)
-        yield Link(near, far, QUEUE, fills=wrap is not delay)
+        yield Link(near, far, QUEUE, fills=wrap not in (delay, classes, shaped))
 
     return make
 
@@ -52,7 +53,7 @@ def lo(wrap: Wrap | None = None) -> LinkFactory:
         port = open_port("lo", pool)
         if wrap is not None:
             port = wrap(port)
-        yield Link(port, port, 1024, fills=True)
+        yield Link(port, port, 1024, fills=wrap is not classes)
 
     return make
 
@@ -97,6 +98,14 @@ def delay(port: Port) -> Port:
     return wrap_fault(port, FaultSpec(delay=20_000_000, jitter=3_000_000, jitter_dist="normal"))
 
 
+def classes(port: Port) -> Port:
+    return wrap_classq(port)
+
+
+def shaped(port: Port) -> Port:
+    return wrap_classq(port, "rate=50mbit,burst=3028")
+
+
 def everything(port: Port) -> Port:
     return to_file(no_fault(wrap_capoff(to_file(port), CSUM)))
 
@@ -118,6 +127,12 @@ MEMORY = {
     "delay-feth": feth(wrap=delay),
     "capoff-feth": feth(wrap=lambda port: wrap_capoff(port, Caps(0))),
     "capoff-feth-csum": feth(wrap=lambda port: wrap_capoff(port, CSUM)),
+    "classq-feth": feth(wrap=classes),
+    "classq-feth-off": feth(caps=OFF, wrap=classes),
+    "classq-feth-rawip": feth("rawip", wrap=classes),
+    "classq-lo": lo(wrap=classes),
+    "shaped-feth": feth(wrap=shaped),
+    "shaped-feth-off": feth(caps=OFF, wrap=shaped),
     "all-feth": feth(wrap=everything),
     "all-feth-threads": feth(threads=True, wrap=everything),
 }
@@ -128,6 +143,7 @@ KERNEL = {
     "af_packet-ring": veth(",ring=on"),
     "af_packet-promisc": veth(",promisc=on"),
     "pcapng-fault-af_packet": veth("", lambda port: to_file(no_fault(port))),
+    "classq-af_packet": veth("", classes),
     "tap": tap(""),
     "tap-off": tap(",offload=off"),
     "pcapng-fault-tap": tap("", lambda port: to_file(no_fault(port))),

@@ -22,6 +22,7 @@ BARS = {
     "usernet-bulk": "at least 1",
     "idle-memory": "at most 4096",
     "import-time": "at most 40",
+    "qos-latency": "at most 2",
 }
 
 

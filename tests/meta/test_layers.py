@@ -20,7 +20,7 @@ BELOW = {
     "xsock": {"nic", "bsdcore", "skywalk"},
 }  # fmt: skip
 # All that the siblings may know of nic: the narrow waist.
-WAIST = {"nic/flow.h", "nic/pkt.h", "nic/port.h"}
+WAIST = {"nic/flow.h", "nic/pkt.h", "nic/port.h", "nic/qos.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nic.spec import DIRECTIONS, FANOUT_MODES, OFFLOADS, FaultSpec, NicSpec, SpecError
+from nic.spec import (
+    DIRECTIONS,
+    FANOUT_MODES,
+    OFFLOADS,
+    ClassqSpec,
+    FaultSpec,
+    NicSpec,
+    SpecError,
+)
 
 PERCENT = st.floats(0, 1, allow_subnormal=False)
 CHANCE = st.floats(1e-9, 1, allow_subnormal=False)
@@ -264,3 +272,43 @@ def test_values_are_checked_however_they_are_made() -> None:
     for bad in nics:
         with pytest.raises(SpecError):
             NicSpec(**bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("on", ClassqSpec()),
+        ("rate=50mbit", ClassqSpec(rate=50_000_000)),
+        (
+            "rate=1gbit,burst=3028,limit=100,target=5ms,interval=50ms,ecn=off",
+            ClassqSpec(
+                rate=10**9, burst=3028, limit=100, target=5 * 10**6, interval=5 * 10**7, ecn=False
+            ),
+        ),
+    ],
+)
+def test_classq_spec_reads_and_writes(text: str, spec: ClassqSpec) -> None:
+    assert ClassqSpec.parse(text) == spec
+    assert str(spec) == text
+    assert ClassqSpec.parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "nothing given; allowed: on, rate, burst"),
+        ("rate=0mbit", "a rate of zero lets nothing pass"),
+        ("rate=50", "expected a number with a unit"),
+        ("burst=3000", "burst without rate"),
+        ("target=0ms", "expected a time above zero"),
+        ("limit=0", "from 1 to"),
+        ("depth=3", "unknown option 'depth'"),
+        ("rate=1mbit,rate=2mbit", "given twice"),
+    ],
+)
+def test_classq_spec_errors(text: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        ClassqSpec.parse(text)
+    assert message in str(caught.value)
+    with pytest.raises(SpecError):
+        ClassqSpec(rate=-1)

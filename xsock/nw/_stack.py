@@ -1,0 +1,184 @@
+"""nw.Stack: what connections belong to, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Final, Self, overload
+
+import anyio
+
+from bsdcore.stack import Stack as Core
+from xsock.nw._build import Build
+from xsock.nw._connection import Connection
+from xsock.nw._endpoint import Endpoint, EndpointLike
+from xsock.nw._listener import Listener
+from xsock.nw._loop import Driver
+from xsock.nw._options import TCP, TLS, ProtocolOptions
+from xsock.nw._parameters import Parameters
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from xsock.nw._bytes import ByteConnection
+
+__all__ = ["Stack", "connect", "current_stack"]
+
+CLOSE_TIMEOUT: Final = 5.0
+_TCP: Final = TCP()
+_PARAMETERS: Final = Parameters()
+_ANY: Final = Endpoint.address("0.0.0.0", 0)
+_current: ContextVar[Stack] = ContextVar("xsock.nw stack")
+
+
+class Stack:
+    """The network of one event loop, and the owner of every background task.
+
+    Use it in ``async with``. Leaving closes everything: what was sent has *close_timeout*
+    seconds to arrive, then connections are reset. Inside, current_stack() is this one.
+    """
+
+    def __init__(
+        self, core: Callable[[], Core] | None = None, *, close_timeout: float = CLOSE_TIMEOUT
+    ) -> None:
+        self._make_core = core or _loopback
+        self._core: Core | None = None
+        self._driver: Driver | None = None
+        self._token: Token[Stack] | None = None
+        self.close_timeout = close_timeout
+
+    @classmethod
+    def loopback(cls) -> Stack:
+        """A Stack by itself, with nothing but a loopback interface."""
+        return cls(_loopback)
+
+    @property
+    def driver(self) -> Driver:
+        """What runs the stack; RuntimeError outside ``async with``."""
+        if self._driver is None:
+            raise RuntimeError("this Stack is not open: use async with")
+        return self._driver
+
+    async def __aenter__(self) -> Self:
+        if self._driver is not None:
+            raise RuntimeError("this Stack is open already")
+        self._core = self._make_core()
+        self._driver = Driver(self._core)
+        self._token = _current.set(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            _current.reset(token)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every listener and connection, wait for what is unsent, and free the stack."""
+        driver, core = self._driver, self._core
+        if driver is None or core is None:
+            return
+        try:
+            for listener in list(driver.listeners):
+                listener.abort()
+            with anyio.move_on_after(self.close_timeout):
+                for connection in list(driver.connections):
+                    await connection.aclose()
+                await driver.drain()
+        finally:
+            for connection in list(driver.connections):
+                connection.abort()
+            self._driver = self._core = None
+            driver.close()
+            core.close()
+
+    # ---- connections ----
+
+    @overload
+    def connection(
+        self, to: EndpointLike, proto: TCP | TLS = ..., parameters: Parameters = ...
+    ) -> ByteConnection: ...
+    @overload
+    def connection(
+        self, to: EndpointLike, proto: ProtocolOptions, parameters: Parameters = ...
+    ) -> Any: ...
+    def connection(
+        self,
+        to: EndpointLike,
+        proto: ProtocolOptions = _TCP,
+        parameters: Parameters = _PARAMETERS,
+    ) -> Connection:
+        """A connection to *to* in SETUP: nothing is on the wire yet.
+
+        Its class follows from what the top protocol of *proto* gives.
+        """
+        return Build(self, proto, parameters).connection(self.driver, Endpoint.of(to))
+
+    @overload
+    async def connect(
+        self, to: EndpointLike, proto: TCP | TLS = ..., parameters: Parameters = ...
+    ) -> ByteConnection: ...
+    @overload
+    async def connect(
+        self, to: EndpointLike, proto: ProtocolOptions, parameters: Parameters = ...
+    ) -> Any: ...
+    async def connect(
+        self,
+        to: EndpointLike,
+        proto: ProtocolOptions = _TCP,
+        parameters: Parameters = _PARAMETERS,
+    ) -> Connection:
+        """A connection that is READY, or EstablishmentError."""
+        connection: Connection = self.connection(to, proto, parameters)
+        try:
+            await connection.ready()
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    @overload
+    def listen(
+        self, proto: TCP | TLS = ..., *, local: EndpointLike = ..., parameters: Parameters = ...,
+        backlog: int = ...,
+    ) -> Listener[ByteConnection]: ...  # fmt: skip
+    @overload
+    def listen(
+        self, proto: ProtocolOptions, *, local: EndpointLike = ..., parameters: Parameters = ...,
+        backlog: int = ...,
+    ) -> Listener[Any]: ...  # fmt: skip
+    def listen(
+        self,
+        proto: ProtocolOptions = _TCP,
+        *,
+        local: EndpointLike = _ANY,
+        parameters: Parameters = _PARAMETERS,
+        backlog: int = 1024,
+    ) -> Listener[Any]:
+        """A listener on *local*; bound once ``async with`` was entered."""
+        build = Build(self, proto, parameters)
+        return build.listener(self.driver, Endpoint.of(local), backlog)
+
+
+def _loopback() -> Core:
+    return Core("nw")
+
+
+def current_stack() -> Stack:
+    """The Stack whose ``async with`` the current task is in."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise RuntimeError("no nw.Stack is open here") from None
+
+
+async def connect(
+    host: str, port: int, proto: ProtocolOptions = _TCP, parameters: Parameters = _PARAMETERS
+) -> Any:
+    """Connect with the current Stack; READY, or EstablishmentError."""
+    return await current_stack().connect((host, port), proto, parameters)
