@@ -229,6 +229,7 @@ class TCPConnection(ByteConnection):
         self._watch(self._so)
         for data in self._early:
             _send(self._so, data, len(data), DONTWAIT, NULL, 0)
+            self._driver.soon()
         self._early.clear()
 
     def _adopt(self, handle: Any, *, is_inner: bool = False) -> None:

@@ -11,10 +11,11 @@ import anyio
 from bsdcore.stack import Stack as Core
 from xsock.nw._build import Build
 from xsock.nw._connection import Connection
+from xsock.nw._datagram import DatagramSocket
 from xsock.nw._endpoint import Endpoint, EndpointLike
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
-from xsock.nw._options import TCP, TLS, ProtocolOptions
+from xsock.nw._options import TCP, TLS, UDP, ProtocolOptions
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import NetworkState, PathMonitor, PathWatch, read_state
 from xsock.nw._resolve import Names
@@ -29,6 +30,7 @@ __all__ = ["Stack", "connect", "current_stack"]
 
 CLOSE_TIMEOUT: Final = 5.0
 _TCP: Final = TCP()
+_UDP: Final = UDP()
 _PARAMETERS: Final = Parameters()
 _ANY: Final = Endpoint.address("0.0.0.0", 0)
 _current: ContextVar[Stack] = ContextVar("xsock.nw stack")
@@ -92,6 +94,8 @@ class Stack:
         try:
             for listener in list(driver.listeners):
                 listener.abort()
+            for plug in list(driver.datagram_sockets):
+                plug.abort()
             with anyio.move_on_after(self.close_timeout):
                 for connection in list(driver.connections):
                     await connection.aclose()
@@ -203,6 +207,16 @@ class Stack:
         """A listener on *local*; bound once ``async with`` was entered."""
         build = Build(self, proto, parameters)
         return build.listener(self.driver, Endpoint.of(local), backlog)
+
+    def datagram_socket(
+        self,
+        local: EndpointLike = _ANY,
+        proto: UDP = _UDP,
+        *,
+        parameters: Parameters = _PARAMETERS,
+    ) -> DatagramSocket:
+        """A socket for datagrams of many peers; bound once ``async with`` was entered."""
+        return DatagramSocket(self.driver, Endpoint.of(local), Build(self, proto, parameters))
 
 
 def _loopback() -> Core:
