@@ -9,7 +9,7 @@ import sys
 from tests.bench import loopback, process, usernet, veth
 from tests.bench.case import PAIRS, run_case
 
-CASES = {c.name: c for m in (loopback, veth, usernet, process) for c in m.CASES}
+CASES = {c.name: c for m in (loopback, veth, usernet, process, nw) for c in m.CASES}
 
 
 def main() -> int:

@@ -184,7 +184,7 @@ async def nw_idle(connections: int) -> float:
     """What it costs to wake one connection among so many idle ones: microseconds a message."""
     from xsock import nw
 
-    quiet = nw.Parameters(send_high_water=16384, receive_window=16384)
+    quiet = nw.Parameters(send_high_water=16384, send_low_water=0, receive_window=16384)
     async with nw.Stack.loopback() as stack:
         idle = []
         async with stack.listen(local=("127.0.0.1", 0), parameters=quiet, backlog=1024) as listener:
