@@ -103,7 +103,9 @@ struct bsd_sockinfo { /* netstat -an */
 #define BSD_IFF_ANYIP 16
 
 /* The stack uses the port from now on; it is closed by bsd_stack_free() or
- * bsd_if_detach(). Answers the interface index (> 0). */
+ * bsd_if_detach(). Answers the interface index (> 0). A raw IP port with the name
+ * lo0 leads to other stacks over the same addresses: what a packet that this stack
+ * sends to itself finds nobody for goes there. */
 int bsd_if_attach(struct stack *s, struct port *port, const char *name);
 int bsd_if_detach(struct stack *s, unsigned int ifindex);
 int bsd_if_flags(struct stack *s, unsigned int ifindex, unsigned int set,
@@ -126,6 +128,24 @@ int bsd_if_list(struct stack *s, struct bsd_ifinfo *v, int n);
 int bsd_route_list(struct stack *s, struct bsd_rtinfo *v, int n);
 int bsd_arp_list(struct stack *s, struct bsd_arpinfo *v, int n);
 int bsd_sock_list(struct stack *s, struct bsd_sockinfo *v, int n);
+
+/* ---- beside other stacks (nic/flow.h) ---- */
+
+/* Take ports in a namespace shared with others (struct netns_ops and its
+ * argument), and heed its advisory table (struct flow_advtab), which may be
+ * NULL. Both outlive the stack. -EBUSY: there are sockets already. */
+int bsd_set_netns(struct stack *s, const void *netns_ops, void *arg,
+    const void *flow_advtab);
+/* *fr: the struct flow_resolver of an Ethernet interface, valid until
+ * bsd_stack_free(). It takes the stack's lock. */
+int bsd_resolver(struct stack *s, unsigned int ifindex, const void **fr);
+/* fn(arg) after a neighbour, route or address has changed, so that a next hop may
+ * be another, or known now; under the stack's lock, so it must not call the
+ * stack. fn NULL: none. */
+void bsd_set_flow_event(struct stack *s, void (*fn)(void *arg), void *arg);
+/* Makes netisr look at its ports and at flows that were suspended. From any
+ * thread, under any lock; nothing happens to a stack without a thread. */
+void bsd_wake(void *stack);
 
 int bsd_sysctl_get(struct stack *s, const char *name, int64_t *out);
 int bsd_sysctl_set(struct stack *s, const char *name, int64_t value);
@@ -222,6 +242,47 @@ int bsd_evq_fd(struct evq *q);
 int bsd_evq_ctl(struct evq *q, struct socket *so, int events, uint64_t data);
 int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
 
+/* ---- quality of service ----
+ *
+ * Service classes, best effort to network control, by index (nic/qos.h); their
+ * SO_TRAFFIC_CLASS values are 0, 100, 200, 300 ... 900, signalling none. */
+#define BSD_SVC_BE 0
+#define BSD_SVC_BK_SYS 1
+#define BSD_SVC_BK 2
+#define BSD_SVC_RD 3
+#define BSD_SVC_OAM 4
+#define BSD_SVC_AV 5
+#define BSD_SVC_RV 6
+#define BSD_SVC_VI 7
+#define BSD_SVC_VO 8
+#define BSD_SVC_CTL 9
+#define BSD_SVC_SIG 10
+#define BSD_SVC_COUNT 11
+/* Bytes and datagrams sent on so from now on carry class svc (-1: the socket's
+ * own again) and are charged to originator origin (0 nobody), until the next
+ * call; so one connection carries several. A segment is of the best
+ * class among its bytes, charged to whose the first is. What so receives is charged to origin as well. */
+int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
+/* Who sent and received how much: whole IP packets, by class. The first row is
+ * nobody's (origin 0), the second of all originators beyond 256. */
+#define BSD_ORIGIN_OTHERS 0xffffffff
+struct bsd_ledger {
+	uint32_t origin;
+	uint64_t txpkts[BSD_SVC_COUNT], txbytes[BSD_SVC_COUNT];
+	uint64_t rxpkts[BSD_SVC_COUNT], rxbytes[BSD_SVC_COUNT];
+	uint64_t rexmtpkts, rexmtbytes; /* of tx: sent again */
+	uint64_t pool; /* bytes of memory its sockets' buffers hold now */
+};
+/* Fill up to n, answer how many there are in all. */
+int bsd_ledger_list(struct stack *s, struct bsd_ledger *v, int n);
+/* Write classes as DSCP into what leaves by the interface: mode 0 off, 1
+ * fastlane, 2 RFC 4594. n >= 0: only these originators (64 at most) may have
+ * any class marked; the rest is marked as BE, BK or CTL. n < 0: all may. */
+int bsd_if_qosmark(struct stack *s, unsigned int ifindex, int mode,
+    const uint32_t *allow, int n);
+/* While on, nothing of class BK_SYS leaves by the interface: its connections
+ * stand still, datagrams are refused with ENOBUFS. */
+int bsd_if_throttle(struct stack *s, unsigned int ifindex, int on);
 /* ---- a stack run by an event loop ----
  *
  * One thread, the loop's, runs the stack and makes every call on it and its
@@ -238,7 +299,8 @@ int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
 struct evloop;
 struct bsd_slot {
 	/* The loop's: hand over up to so many bytes with the next event; set
-	 * to 0 when that happens. Streams only. */
+	 * to 0 when that happens. What would be more than BSD_HAND_MAX is only told
+	 * of, as left: it is worth a call of its own. Streams only. */
 	uint32_t wish;
 	/* Bytes of a stream that may be submitted. The loop subtracts what it
 	 * submits; a turn that submits for the slot or answers for it sets it. */
@@ -264,6 +326,7 @@ struct bsd_evloopmem {
 	unsigned char *buf;
 	size_t nslots, ndone, nsubs, nbuf;
 };
+#define BSD_HAND_MAX 16384
 #define BSD_STATE_POLL_AT 0 /* UINT64_MAX: nothing planned */
 #define BSD_STATE_TAKEN 1
 #define BSD_STATE_NOW 2
@@ -310,7 +373,8 @@ long bsd_recv_lend(struct socket *so, size_t max, unsigned int maxseg,
 /* Fill up to n segments, answer how many there are. */
 int bsd_lend_iov(const struct bsd_lend *lend, struct bsd_iovec *v, int n);
 void bsd_lend_hold(struct bsd_lend *lend, unsigned int n);
-/* anything is ignored: room for the argument of a destructor. */
+void bsd_lend_drop(struct bsd_lend *lend, unsigned int n); /* n references */
+/* One reference. anything is ignored: room for the argument of a destructor. */
 void bsd_lend_release(struct bsd_lend *lend, const void *anything);
 /* Send bytes [off, off+len) of lent memory without copying them. All of it,
  * if there is any room at all, else -EAGAIN; -EXDEV: the memory of another stack.
@@ -342,47 +406,6 @@ int bsd_send_batch(struct socket *so, const void *buf, const uint32_t *lens,
  * as one packet together. Never waits. Answers how many runs of v are filled. */
 int bsd_recv_batch(struct socket *so, struct bsd_dgrams *v, unsigned int n,
     struct bsd_lent *out);
-/* ---- quality of service ----
- *
- * Service classes, best effort to network control, by index (nic/qos.h); their
- * SO_TRAFFIC_CLASS values are 0, 100, 200, 300 ... 900, signalling none. */
-#define BSD_SVC_BE 0
-#define BSD_SVC_BK_SYS 1
-#define BSD_SVC_BK 2
-#define BSD_SVC_RD 3
-#define BSD_SVC_OAM 4
-#define BSD_SVC_AV 5
-#define BSD_SVC_RV 6
-#define BSD_SVC_VI 7
-#define BSD_SVC_VO 8
-#define BSD_SVC_CTL 9
-#define BSD_SVC_SIG 10
-#define BSD_SVC_COUNT 11
-/* Bytes and datagrams sent on so from now on carry class svc (-1: the socket's
- * own again) and are charged to originator origin (0 nobody), until the next
- * call; so one connection carries several. A segment is of the class of its
- * first byte. What so receives is charged to origin as well. */
-int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
-/* Who sent and received how much: whole IP packets, by class. The first row is
- * nobody's (origin 0), the second of all originators beyond 256. */
-#define BSD_ORIGIN_OTHERS 0xffffffff
-struct bsd_ledger {
-	uint32_t origin;
-	uint64_t txpkts[BSD_SVC_COUNT], txbytes[BSD_SVC_COUNT];
-	uint64_t rxpkts[BSD_SVC_COUNT], rxbytes[BSD_SVC_COUNT];
-	uint64_t rexmtpkts, rexmtbytes; /* of tx: sent again */
-	uint64_t pool; /* bytes of memory its sockets' buffers hold now */
-};
-/* Fill up to n, answer how many there are in all. */
-int bsd_ledger_list(struct stack *s, struct bsd_ledger *v, int n);
-/* Write classes as DSCP into what leaves by the interface: mode 0 off, 1
- * fastlane, 2 RFC 4594. n >= 0: only these originators (64 at most) may have
- * any class marked; the rest is marked as BE, BK or CTL. n < 0: all may. */
-int bsd_if_qosmark(struct stack *s, unsigned int ifindex, int mode,
-    const uint32_t *allow, int n);
-/* While on, nothing of class BK_SYS leaves by the interface: its connections
- * stand still, datagrams are refused with ENOBUFS. */
-int bsd_if_throttle(struct stack *s, unsigned int ifindex, int on);
 
 /* ---- relays: a host descriptor carries a socket ----
  *

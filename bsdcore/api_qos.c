@@ -25,6 +25,7 @@ bsd_set_tag(struct socket *so, int svc, uint32_t origin)
 		return -error;
 	}
 	so->so_origin = origin;
+	so->so_qosflags |= SOQ_TAGGED;
 	if (svc >= 0) {
 		so->so_tagsvc = (uint8_t)svc;
 		so->so_qosflags |= SOQ_TAGSVC;
@@ -144,6 +145,9 @@ bsd_if_throttle(struct stack *s, unsigned int ifindex, int on)
 
 	if (iq != NULL) {
 		iq->iq_throttle = on != 0;
+		if (on == 0) {
+			tcp_qosrelease(s);
+		}
 	}
 	stack_leave(s);
 	return iq != NULL ? 0 : -ENXIO;

@@ -9,6 +9,8 @@
 #include "bsdcore/api_sub.h"
 #include "bsdcore/net/if.h"
 #include "bsdcore/net/route.h"
+#include "bsdcore/netinet/in_flow.h"
+#include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/sysctl.h"
 #include "nic/port.h"
 
@@ -157,8 +159,10 @@ so_defunct(struct socket *so)
 static void
 stack_endsockets(struct stack *s)
 {
+	LIST_HEAD(, socket) ended; /* apart, so as not to be looked at again */
 	struct socket *so;
 
+	LIST_INIT(&ended);
 again:
 	LIST_FOREACH (so, &s->s_so->sos_all, so_all) {
 		if (so->so_state & SS_NOFDREF) {
@@ -176,8 +180,14 @@ again:
 				(void)soshutdown(so, SHUT_RDWR);
 			}
 			so_defunct(so);
+			LIST_REMOVE(so, so_all);
+			LIST_INSERT_HEAD(&ended, so, so_all);
 			goto again;
 		}
+	}
+	while ((so = LIST_FIRST(&ended)) != NULL) {
+		LIST_REMOVE(so, so_all);
+		LIST_INSERT_HEAD(&s->s_so->sos_all, so, so_all);
 	}
 }
 
@@ -354,7 +364,9 @@ bsd_if_attach(struct stack *s, struct port *port, const char *name)
 	int answer;
 
 	stack_enter(s);
-	answer = -if_attach(s, port, name, &ifp);
+	answer = name != NULL && strcmp(name, "lo0") == 0 ?
+	    -if_attachlo(s, port, &ifp) :
+	    -if_attach(s, port, name, &ifp);
 	if (answer == 0) {
 		answer = (int)ifp->if_index;
 	}
@@ -517,6 +529,53 @@ bsd_arp_add(struct stack *s, unsigned int ifindex, const struct bsd_addr *addr,
 	error = ifp != NULL ? arp_setstatic(ifp, &a, mac) : ENXIO;
 	stack_leave(s);
 	return -error;
+}
+
+int
+bsd_set_netns(struct stack *s, const void *netns_ops, void *arg,
+    const void *flow_advtab)
+{
+	int error;
+
+	stack_enter(s);
+	error = in_flowsetns(s, netns_ops, arg, flow_advtab);
+	stack_leave(s);
+	return -error;
+}
+
+int
+bsd_resolver(struct stack *s, unsigned int ifindex, const void **fr)
+{
+	const struct flow_resolver *out;
+	int error;
+
+	stack_enter(s);
+	error = in_flowresolver(s, ifindex, &out);
+	stack_leave(s);
+	if (error == 0) {
+		*fr = out;
+	}
+	return -error;
+}
+
+void
+bsd_set_flow_event(struct stack *s, void (*fn)(void *arg), void *arg)
+{
+	struct flow_state *fl;
+
+	stack_enter(s);
+	fl = in_flowstate(s);
+	if (fl != NULL) {
+		fl->fl_event = fn;
+		fl->fl_eventarg = arg;
+	}
+	stack_leave(s);
+}
+
+void
+bsd_wake(void *stack)
+{
+	netisr_kick(stack);
 }
 
 int

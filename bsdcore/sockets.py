@@ -129,6 +129,10 @@ class Socket:
         got = check(lib.bsd_recv(self.handle, buffer, size, 0, source, timeout))
         return ffi.buffer(buffer, got)[:], unpack(source)
 
+    def set_tag(self, svc: int, origin: int = 0) -> None:
+        """Send as class *svc* (BSD_SVC_*; -1: the socket's own) for *origin* from now on."""
+        check(lib.bsd_set_tag(self.handle, svc, origin))
+
     def shutdown(self, how: int) -> None:
         """Close one direction or both (SHUT_RD, SHUT_WR, SHUT_RDWR)."""
         check(lib.bsd_shutdown(self.handle, how))

@@ -16,6 +16,7 @@ from bsdcore.sysctl import Sysctl
 
 TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, Final
 
 __all__ = ["Stack"]
@@ -157,6 +158,21 @@ class Stack:
     def add_neighbour(self, name: str, host: str, mac: bytes) -> None:
         """A permanent link-layer entry."""
         check(lib.bsd_arp_add(self.cdata, self.index(name), address(host), mac))
+
+    def set_marking(self, name: str, mode: int, allow: Iterable[int] | None = None) -> None:
+        """Write service classes as DSCP into what leaves by interface *name*.
+
+        *mode*: 0 off, 1 fastlane, 2 RFC 4594. With *allow*, at most 64
+        originators, all others are marked best effort, background or control.
+        """
+        some = None if allow is None else list(allow)
+        origins = ffi.new("uint32_t[]", some or [])
+        count = -1 if some is None else len(some)
+        check(lib.bsd_if_qosmark(self.cdata, self.index(name), mode, origins, count))
+
+    def set_throttle(self, name: str, on: bool) -> None:
+        """While *on*, nothing of system background (BK_SYS) leaves by interface *name*."""
+        check(lib.bsd_if_throttle(self.cdata, self.index(name), on))
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> Socket:
         """A socket of the plain kind; programs want ``xsock.socket``."""

@@ -12,6 +12,11 @@
  * round robin, new flows before old ones. A flow is p_flowid, or for packets
  * that have none (forwarded, answers to nobody) a hash of the addresses.
  *
+ * The segments of one stream may be of several classes, but one that overtook
+ * an older one would be taken for a loss at the other end. So a PKT_ORDERED
+ * packet takes those of its flow that wait in worse classes along into its own,
+ * and waits for those that are in better ones.
+ *
  * No packet is refused. At the limit the longest flow loses its head, for that
  * is whose fault it is; a sender of this host is stopped before it comes to
  * that.
@@ -98,7 +103,7 @@ cq_resume(struct classq *q, struct cq_flow *f)
 	if ((f->f_flags & CQF_SUSPENDED) == 0) {
 		return;
 	}
-	f->f_flags &= (uint8_t)~CQF_SUSPENDED;
+	f->f_flags &= (uint16_t)~CQF_SUSPENDED;
 	fa = flow_advisory(q->q_adv, f->f_id);
 	if (fa == NULL) {
 		return; /* the flow is over */
@@ -121,15 +126,15 @@ classq_advise(struct classq *q, struct flow_advtab *tab)
 /* ---- flows ---- */
 
 static unsigned
-cq_bucket(uint32_t id, unsigned queue)
+cq_bucket(uint32_t id)
 {
-	return (id * 2654435761u + queue * 97) >> 24; /* Knuth's hash */
+	return (id * 2654435761u) >> 24; /* Knuth's hash */
 }
 
 static void
 cq_unhash(struct classq *q, struct cq_flow *f)
 {
-	struct cq_flow **fp = &q->q_bucket[cq_bucket(f->f_id, f->f_queue)];
+	struct cq_flow **fp = &q->q_bucket[cq_bucket(f->f_id)];
 
 	while (*fp != f) {
 		fp = &(*fp)->f_hnext;
@@ -154,7 +159,7 @@ cq_purge1(struct classq *q, uint64_t now, bool any)
 		if (q->q_idle.l_head == NULL) {
 			q->q_idle.l_tail = NULL;
 		}
-		f->f_flags &= (uint8_t)~CQF_ONIDLE;
+		f->f_flags &= (uint16_t)~CQF_ONIDLE;
 		if (idle) {
 			cq_unhash(q, f);
 			f->f_hnext = q->q_freeflow;
@@ -171,7 +176,8 @@ cq_purge1(struct classq *q, uint64_t now, bool any)
 static void
 cq_setidle(struct classq *q, struct cq_flow *f, uint64_t now)
 {
-	f->f_flags &= (uint8_t)~(CQF_OLD | CQF_NEW | CQF_LARGE | CQF_DELAY_HIGH);
+	f->f_flags &=
+	    (uint16_t)~(CQF_OLD | CQF_NEW | CQF_LARGE | CQF_DELAY_HIGH);
 	f->f_flags |= CQF_IDLE;
 	f->f_idlesince = now;
 	f->f_ivend = 0;
@@ -194,7 +200,7 @@ cq_setidle(struct classq *q, struct cq_flow *f, uint64_t now)
 static struct cq_flow *
 cq_find(struct classq *q, uint32_t id, unsigned queue, uint64_t now)
 {
-	struct cq_flow **bucket = &q->q_bucket[cq_bucket(id, queue)], *f;
+	struct cq_flow **bucket = &q->q_bucket[cq_bucket(id)], *f;
 
 	for (f = *bucket; f != NULL; f = f->f_hnext) {
 		if (f->f_id == id && f->f_queue == queue) {
@@ -327,7 +333,7 @@ cq_pop(struct classq *q, struct cq_flow *f)
 	c->c_bytes -= p->p_pktlen;
 	q->q_pkts--;
 	if (f->f_bytes < CQ_LARGE) {
-		f->f_flags &= (uint8_t)~CQF_LARGE;
+		f->f_flags &= (uint16_t)~CQF_LARGE;
 	}
 	return p;
 }
@@ -372,6 +378,43 @@ cq_overflow(struct classq *q)
 	q->q_dropped++;
 }
 
+/* What f's stream has waiting in worse classes goes into f, in order. */
+static void
+cq_takealong(struct classq *q, struct cq_flow *f)
+{
+	struct cq_class *c = &q->q_class[f->f_queue], *worse;
+	struct cq_flow *g = q->q_bucket[cq_bucket(f->f_id)];
+
+	for (; g != NULL; g = g->f_hnext) {
+		if (g->f_id != f->f_id || g == f || g->f_pkts == 0) {
+			continue;
+		}
+		if (g->f_queue < f->f_queue) {
+			f->f_flags |= CQF_BEHIND;
+			continue;
+		}
+		worse = &q->q_class[g->f_queue];
+		if (f->f_tail != NULL) {
+			f->f_tail->n_next = g->f_head;
+		} else {
+			f->f_head = g->f_head;
+			c->c_nflows++;
+		}
+		f->f_tail = g->f_tail;
+		g->f_head = g->f_tail = NULL;
+		worse->c_nflows--;
+		worse->c_pkts -= g->f_pkts;
+		worse->c_bytes -= g->f_bytes;
+		c->c_pkts += g->f_pkts;
+		c->c_bytes += g->f_bytes;
+		f->f_pkts += g->f_pkts;
+		f->f_bytes += g->f_bytes;
+		g->f_pkts = g->f_bytes = 0;
+		f->f_flags |= g->f_flags & CQF_SUSPENDED;
+		g->f_flags &= (uint16_t)~(CQF_SUSPENDED | CQF_LARGE);
+	}
+}
+
 /* A class gets its first packet: join the round. */
 static void
 cq_join(struct classq *q, struct cq_class *c, unsigned queue)
@@ -397,6 +440,9 @@ classq_put(struct classq *q, struct pkt *p, uint64_t now)
 	}
 	cq_join(q, c, queue);
 	f = cq_find(q, id, queue, now);
+	if ((p->p_flags & PKT_ORDERED) && !(f->f_flags & CQF_SHARED)) {
+		cq_takealong(q, f);
+	}
 	n = q->q_freenode;
 	q->q_freenode = n->n_next;
 	n->n_pkt = p;
@@ -415,7 +461,7 @@ classq_put(struct classq *q, struct pkt *p, uint64_t now)
 	c->c_bytes += p->p_pktlen;
 	q->q_pkts++;
 	if (f->f_flags & CQF_IDLE) {
-		f->f_flags &= (uint8_t)~CQF_IDLE;
+		f->f_flags &= (uint16_t)~CQF_IDLE;
 		f->f_flags |= CQF_NEW;
 		f->f_deficit = (int32_t)q->q_quantum * cq_share[queue].quanta;
 		list_put(&c->c_new, f);
@@ -460,10 +506,32 @@ cq_pick(struct classq *q, unsigned *queue)
 	return NULL;
 }
 
-/* The next packet of a class; NULL: those it had were dropped. */
+/* Does f wait for older segments of its stream? */
+static bool
+cq_isbehind(const struct classq *q, struct cq_flow *f)
+{
+	const struct cq_flow *g = q->q_bucket[cq_bucket(f->f_id)];
+
+	if (!(f->f_flags & CQF_BEHIND)) {
+		return false;
+	}
+	for (; g != NULL; g = g->f_hnext) {
+		if (g->f_id == f->f_id && g->f_queue < f->f_queue &&
+		    g->f_pkts > 0) {
+			return true;
+		}
+	}
+	f->f_flags &= (uint16_t)~CQF_BEHIND;
+	return false;
+}
+
+/* The next packet of a class; NULL: those it had were dropped, or wait for
+ * others in better classes. */
 static struct pkt *
 cq_serve(struct classq *q, struct cq_class *c, unsigned queue, uint64_t now)
 {
+	uint32_t behind = 0;
+
 	for (;;) {
 		struct cq_list *l =
 		    c->c_new.l_head != NULL ? &c->c_new : &c->c_old;
@@ -476,10 +544,19 @@ cq_serve(struct classq *q, struct cq_class *c, unsigned queue, uint64_t now)
 		if (f->f_deficit <= 0) {
 			f->f_deficit +=
 			    (int32_t)q->q_quantum * cq_share[queue].quanta;
-			f->f_flags &= (uint8_t)~CQF_NEW;
+			f->f_flags &= (uint16_t)~CQF_NEW;
 			f->f_flags |= CQF_OLD;
 			list_put(&c->c_old, list_get(l));
 			continue;
+		}
+		if (f->f_pkts > 0 && cq_isbehind(q, f)) {
+			list_put(&c->c_old, list_get(l));
+			if (++behind < c->c_nflows) {
+				continue;
+			}
+			/* All of them: let the better classes have theirs. */
+			c->c_budget = MIN_OF(c->c_budget, 0);
+			return NULL;
 		}
 		p = f->f_pkts > 0 ? codel_get(q, f, now) : NULL;
 		if (p != NULL) {
@@ -491,7 +568,7 @@ cq_serve(struct classq *q, struct cq_class *c, unsigned queue, uint64_t now)
 		(void)list_get(l);
 		if (l == &c->c_new && c->c_old.l_head != NULL) {
 			/* Once through the old ones, lest it be new for ever. */
-			f->f_flags &= (uint8_t)~CQF_NEW;
+			f->f_flags &= (uint16_t)~CQF_NEW;
 			f->f_flags |= CQF_OLD;
 			list_put(&c->c_old, f);
 		} else {

@@ -47,8 +47,8 @@ struct cq_flow {
 	uint32_t f_id; /* p_flowid, or a hash of the addresses */
 	uint32_t f_bytes, f_pkts;
 	int32_t f_deficit;
+	uint16_t f_flags; /* CQF_* */
 	uint8_t f_queue;
-	uint8_t f_flags; /* CQF_* */
 	/* codel.c */
 	uint32_t f_count;    /* signals since the delay rose */
 	uint64_t f_ivend;    /* end of the interval, 0: none has begun */
@@ -67,6 +67,7 @@ struct cq_flow {
 #define CQF_SHARED 0x20	   /* of all flows that found no place */
 #define CQF_IDLE 0x40	   /* nothing queued, on no list of its class */
 #define CQF_ONIDLE 0x80	   /* on the idle list */
+#define CQF_BEHIND 0x100   /* older segments wait in a better class */
 
 struct cq_list {
 	struct cq_flow *l_head, *l_tail;

@@ -33,7 +33,7 @@ codel_step(uint64_t interval, uint32_t count)
 static void
 codel_calm(struct classq *q, struct cq_flow *f)
 {
-	f->f_flags &= (uint8_t)~CQF_DELAY_HIGH;
+	f->f_flags &= (uint16_t)~CQF_DELAY_HIGH;
 	f->f_count = 0;
 	f->f_signalat = 0;
 	cq_resume(q, f);

@@ -47,7 +47,8 @@ struct pkt_ext {
 #define PKT_TX 0x04	    /* direction, for captures: sent by us */
 #define PKT_BCAST 0x08
 #define PKT_MCAST 0x10
-#define PKT_REXMT 0x20 /* carries retransmitted payload (ledger) */
+#define PKT_REXMT 0x20	 /* carries retransmitted payload (ledger) */
+#define PKT_ORDERED 0x40 /* not to be overtaken by others of its flow */
 
 /* p_gso_type: the numbers of virtio_net_hdr */
 #define PKT_GSO_NONE 0

@@ -31,13 +31,21 @@ class Parts:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.usernet: Any = None
-        self._pools: list[Any] = []
         self._capture: Any = None
-        self.stack = Stack(config.name)
+        # The second half keys sequence numbers and timestamps, which are the host's: a port that
+        # another of its stacks had a while ago goes on where that one ended.
+        seed = os.urandom(32)
+        self.secret = seed[16:]
+        self.stack = Stack(config.name, seed=seed)
+        self.switch: Any = None
+        self.clients: set[Any] = set()
         try:
+            from xsock._switch import Switch
+
+            self.switch = Switch(self.stack)
             if config.nic.kind != "lo":
                 self._interface()
-            self._tune()
+            self.tune(self.stack)
             self.host = self._host()
             self.stack.start()
             for rule in config.forward:
@@ -45,11 +53,6 @@ class Parts:
         except BaseException:
             self.close()
             raise
-
-    def _attach(self, port: nic.Port, name: str) -> None:
-        raw, pool = port.release()
-        self._pools.append(pool)
-        self.stack.attach(raw, name)
 
     def _interface(self) -> None:
         config = self.config
@@ -64,21 +67,25 @@ class Parts:
                               "tun or af_packet")  # fmt: skip
         else:
             port = nic.open_port(config.nic)
-        self._attach(self._wrapped(port), "en0")
+        self.switch.lay("en0", self._wrapped(port))
         if config.mtu is not None:
             self.stack.set_mtu("en0", config.mtu)
         if addr is not None:
             self.stack.add_address("en0", addr)
+            self.switch.set_addresses("en0", (addr,))
         self.stack.set_flags("en0", IFF_UP)
         if gateway is not None:
             every = "::/0" if ":" in gateway else "0.0.0.0/0"
             self.stack.add_route(every, gateway, "en0")
 
     def _wrapped(self, port: nic.Port) -> nic.Port:
-        """Faults next to the wire, the capture next to the stack: it shows what the stack sees."""
+        """Faults next to the wire, queues by class above them, the capture on top: it shows what
+        the stacks see."""
         config = self.config
         if config.fault is not None:
             port = nic.wrap_fault(port, config.fault)
+        if config.classq is not None:
+            port = nic.wrap_classq(port, config.classq)
         if config.pcap is not None:
             offset = time.time_ns() - time.monotonic_ns()
             path = _capture_path(config.pcap)
@@ -86,10 +93,11 @@ class Parts:
             self._capture = port.raw
         return port
 
-    def _tune(self) -> None:
+    def tune(self, stack: Stack) -> None:
+        """Give *stack* the tunables of the configuration."""
         for name, value in self.config.sysctl.items():
             try:
-                self.stack.sysctl[name] = value
+                stack.sysctl[name] = value
             except KeyError:
                 raise ConfigError(f"sysctl: there is no tunable {name!r}") from None
             except ValueError as error:
@@ -143,11 +151,15 @@ class Parts:
             lib.nic_pcapng_flush(self._capture)
 
     def close(self) -> None:
-        """Reset what is open and free it; the stack closes its ports, then the pools may go."""
+        """Reset what is open and free it; the stack closes its ports, then the rest may go."""
         self._capture = None
+        for client in tuple(self.clients):
+            client.close()
+        if self.switch is not None:
+            self.switch.unlink()
         self.stack.close()
         if self.usernet is not None:
             self.usernet.close()
-        for pool in self._pools:
-            pool.drop()
-        self._pools.clear()
+        switch, self.switch = self.switch, None
+        if switch is not None:
+            switch.close()

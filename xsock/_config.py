@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from nic import FaultSpec, NicSpec
+from nic import ClassqSpec, FaultSpec, NicSpec
 
 __all__ = ["Config", "ConfigError", "load"]
 
@@ -37,7 +37,8 @@ class Config:
     where 127.0.0.0/8 and ::1 lead (see _host.py); *resolver* who resolves
     names. *forward* are inbound ports, ``PROTOCOL:[ADDRESS:]PORT:PORT``, or ``auto``
     for every port that the program listens on. *linger* is in seconds. *mtu*
-    counts IP bytes. *control* lets other processes look in.
+    counts IP bytes. *classq* are queues by class of service above the NIC, and its rate.
+    *control* lets other processes look in.
     """
 
     nic: NicSpec = field(default_factory=lambda: NicSpec.parse(DEFAULT_NIC))
@@ -47,6 +48,7 @@ class Config:
     mtu: int | None = None
     pcap: str | None = None
     fault: FaultSpec | None = None
+    classq: ClassqSpec | None = None
     loopback: str | None = None
     resolver: str = "stack"
     forward: tuple[str, ...] = ()
@@ -120,8 +122,9 @@ def _pairs(text: str) -> dict[str, int]:
 
 _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "nic": NicSpec.parse, "addr": _cidr, "gateway": _host, "dns": _list(_host), "mtu": _mtu,
-    "pcap": str, "fault": FaultSpec.parse, "loopback": _one_of(*LOOPBACK),
-    "resolver": _one_of(*RESOLVER), "forward": _list(_forward), "linger": _seconds,
+    "pcap": str, "fault": FaultSpec.parse, "classq": ClassqSpec.parse,
+    "loopback": _one_of(*LOOPBACK), "resolver": _one_of(*RESOLVER),
+    "forward": _list(_forward), "linger": _seconds,
     "name": str, "control": _switch, "sysctl": _pairs,
 }  # fmt: skip
 assert set(_READERS) == {item.name for item in fields(Config)}

@@ -11,6 +11,7 @@ import os
 from typing import Any, Final
 
 from bsdcore._ffi import ffi, lib
+from bsdcore.stack import Stack
 from xsock import _heirloom, _wiring
 from xsock._socket import socket
 
@@ -53,6 +54,10 @@ def _before() -> None:
                 _heirloom.bequeath(sock)
             except OSError:
                 continue  # it stays behind
+        # Who holds a client's lock may be about to take the stack's.
+        _held[:] = stack.clients
+        for client in _held:
+            client.fork_prepare()
         stack.core.fork_prepare()
         if stack.usernet is not None:
             stack.usernet.stack.fork_prepare()
@@ -63,6 +68,9 @@ def _in_parent() -> None:
         if stack.usernet is not None:
             stack.usernet.stack.fork_parent()
         stack.core.fork_parent()
+        for client in _held:
+            client.fork_parent()
+        _held.clear()
 
 
 def _in_child() -> None:
@@ -70,6 +78,8 @@ def _in_child() -> None:
         if stack.usernet is not None:
             stack.usernet.stack.fork_child()
         stack.core.fork_child()
+        for client in _held:
+            client.fork_child()
         # Kept referenced: inherited sockets still point into it.
         _orphans.append(stack)
         for sock in _sockets(stack):
@@ -78,6 +88,7 @@ def _in_child() -> None:
 
 
 _orphans: "list[_wiring.Stack]" = []
+_held: "list[Stack]" = []  # stacks of event loops, between _before and what follows
 
 
 def _has_open(stack: "_wiring.Stack") -> bool:

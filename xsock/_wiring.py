@@ -16,6 +16,8 @@ TYPE_CHECKING = False  # typing takes as long to import as all of this package
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    import bsdcore.stack
+    from xsock._client import ClientParts
     from xsock._config import Config
 
 __all__ = ["Stack", "current", "default", "forget", "run_with"]
@@ -55,6 +57,20 @@ class Stack:
         if family not in (_socket.AF_INET, _socket.AF_INET6):
             raise OSError(97, "Address family not supported by protocol")
         return _socket.open_on(self.host, int(family), int(type) & ~_socket.TYPE_BITS, proto)
+
+    def client(self, doorbell: int) -> ClientParts:
+        """A stack for an event loop to run, beside this one. *doorbell*: see ClientParts.
+
+        Close it before this Stack.
+        """
+        from xsock._client import ClientParts
+
+        return ClientParts(self._parts, doorbell)
+
+    @property
+    def clients(self) -> tuple[bsdcore.stack.Stack, ...]:
+        """The stacks of event loops beside this one."""
+        return tuple(client.stack for client in self._parts.clients)
 
     def drain(self, timeout: float | None = None) -> int:
         """Wait until what was sent is acknowledged; how many connections still have some."""

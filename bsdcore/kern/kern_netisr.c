@@ -40,6 +40,7 @@
 #include <unistd.h>
 
 #include "bsdcore/net/if.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/sysctl.h"
 
@@ -409,13 +410,14 @@ netisr_run(struct stack *s)
 		more |= n == NETISR_EVENTS;
 	}
 	more |= callout_run(s);
+	in_flowrun(s);
 	if_flush(s);
 	for (int i = 0; i < NETISR_RELAYS && relay_run(s); i++) {
 		if_flush(s);
 	}
 	more |= s->s_relay_work != NULL;
 	if (s->s_if->ifs_lo != NULL) {
-		more |= s->s_if->ifs_lo->if_snd.mq_head != NULL;
+		more |= s->s_if->ifs_loq.mq_head != NULL;
 	}
 	ni->ni_inround = false;
 	if (!ni->ni_running) {
@@ -463,6 +465,9 @@ netisr_kick(struct stack *s)
 	const uint64_t one = 1;
 	ssize_t n;
 
+	if (s->s_netisr->ni_evfd < 0) {
+		return; /* run by hand: its owner knows */
+	}
 	do {
 		n = write(s->s_netisr->ni_evfd, &one, sizeof(one));
 	} while (n < 0 && errno == EINTR);
@@ -618,8 +623,10 @@ netisr_main(void *arg)
 		ni->ni_until = 0;
 		ni->ni_inround = true;
 		netisr_dispatch(ni, ev, n);
-		if (ni->ni_wanted) {
-			ni->ni_driver = DRIVER_VACANT;
+		if (ni->ni_wanted || ni->ni_driver != DRIVER_THREAD) {
+			if (ni->ni_driver == DRIVER_THREAD) {
+				ni->ni_driver = DRIVER_VACANT;
+			}
 			(void)netisr_run(s);
 			netisr_bury(ni);
 			while (!atomic_load_explicit(&ni->ni_stop,
@@ -632,6 +639,9 @@ netisr_main(void *arg)
 		now = s->s_now;
 		ni->ni_until = until > now ? until : 0;
 		stack_leave(s);
+		if (atomic_load_explicit(&ni->ni_stop, memory_order_acquire)) {
+			break; /* unparked to stop: the kick may be the waiter's */
+		}
 		if (until > now && until != CALLOUT_NEVER) {
 			now = stack_clock(s);
 		}
@@ -708,7 +718,9 @@ netisr_unprepare(struct netisr *ni)
 	ni->ni_stack->s_flags &= ~(uint32_t)STACK_THREADED;
 	ni->ni_until = 0;
 	ni->ni_wanted = ni->ni_parked = false;
-	ni->ni_driver = DRIVER_THREAD;
+	if (ni->ni_driver != DRIVER_WAITER) { /* he does not know of it */
+		ni->ni_driver = DRIVER_THREAD;
+	}
 	LIST_FOREACH (np, &ni->ni_ports, np_link) {
 		netisr_port_unwatch(ni, np);
 		np->np_resume = np->np_txretry = 0;

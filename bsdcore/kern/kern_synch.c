@@ -362,7 +362,7 @@ sowait_flush(struct stack *s)
 {
 	const struct ifnet *lo = s->s_if->ifs_lo;
 
-	if (lo == NULL || lo->if_snd.mq_head == NULL) {
+	if (lo == NULL || s->s_if->ifs_loq.mq_head == NULL) {
 		return false;
 	}
 	if_flush(s);

@@ -128,13 +128,49 @@ mbpool_wantdrain(struct mbpool *p)
 	return true;
 }
 
+static void
+mb_big_free(struct mbpool *p, struct mext *x)
+{
+	p->mp_bytes -= mb_clsize[x->x_class];
+	free(x->x_buf);
+	free(x);
+}
+
+/* May n bytes more be held? At the limit, clusters of which one at a time can
+ * be given back, and which lie idle, have to go first. */
+static bool
+mb_room(struct mbpool *p, uint32_t n)
+{
+	for (int c = MB_NCLASS - 1; c >= 2; c--) {
+		while (p->mp_bytes + n > p->mp_limit) {
+			struct mext *x = p->mp_cl[c];
+			struct mbuf *m = NULL;
+
+			if (x != NULL) {
+				p->mp_cl[c] = x->x_link;
+				p->mp_ncl[c]--;
+			} else if ((m = p->mp_pairs[c]) != NULL) {
+				p->mp_pairs[c] = m->m_next;
+				p->mp_npairs[c]--;
+				x = m->m_ext;
+				m->m_next = p->mp_free;
+				p->mp_free = m;
+			} else {
+				break;
+			}
+			mb_big_free(p, x);
+		}
+	}
+	return p->mp_bytes + n <= p->mp_limit;
+}
+
 /* MB_SLAB bytes kept until the pool goes; NULL at the limit. */
 static void *
 mb_slab(struct mbpool *p)
 {
 	struct mbslab *sl;
 
-	if (p->mp_bytes + MB_SLAB > p->mp_limit) {
+	if (!mb_room(p, MB_SLAB)) {
 		return NULL;
 	}
 	sl = malloc(sizeof(*sl));
@@ -236,7 +272,7 @@ mb_grow_big(struct mbpool *p, int c)
 {
 	struct mext *x;
 
-	if (p->mp_bytes + mb_clsize[c] > p->mp_limit) {
+	if (!mb_room(p, mb_clsize[c])) {
 		return false;
 	}
 	x = malloc(sizeof(*x));
@@ -482,9 +518,7 @@ mb_ext_free(struct mbpool *p, struct mext *x)
 	memset(x->x_buf, 0xde, u32min(x->x_size, MCLBYTES));
 #endif
 	if (c >= 2 && p->mp_ncl[c] >= (c == 2 ? MB_BIGKEEP : MB_BIGKEEP / 4)) {
-		p->mp_bytes -= mb_clsize[c];
-		free(x->x_buf);
-		free(x);
+		mb_big_free(p, x);
 		return;
 	}
 	mb_cl_push(p, x);
@@ -646,12 +680,12 @@ m_lend_hold(struct mbuf *m, uint32_t refs)
 }
 
 void
-m_lend_release(struct mbuf *m)
+m_lend_release(struct mbuf *m, uint32_t refs)
 {
 	struct pkt_ext *ext = &m->m_pkthdr.txext;
 
-	if (atomic_fetch_sub_explicit(&ext->e_refs, 1, memory_order_acq_rel) ==
-	    1) {
+	if (atomic_fetch_sub_explicit(&ext->e_refs, refs,
+		memory_order_acq_rel) == refs) {
 		atomic_fetch_sub_explicit(&m->m_pool->mp_lent,
 		    (uintptr_t)ext->e_arg, memory_order_relaxed);
 		mb_remote_push(m);

@@ -70,7 +70,7 @@ sopoll(struct socket *so)
 		if ((rcvshut && sndshut) || (conn && so_closed(so))) {
 			ev |= POLLHUP;
 		}
-		if (!(so->so_state & SS_ISCONNECTING) &&
+		if (!(so->so_state & (SS_ISCONNECTING | SS_SUSPENDED)) &&
 		    (sndshut || sbspace(&so->so_snd) > 0)) {
 			ev |= POLLOUT;
 		}

@@ -9,6 +9,7 @@
 
 #include "bsdcore/net/ethernet.h"
 #include "bsdcore/net/route.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/sys/kernel.h"
 #include "bsdcore/sys/sysctl.h"
 
@@ -37,6 +38,7 @@ static const struct stat_def if_stats[] = {
 	ST("if.txgso", ift_txgso),
 	ST("if.txblocked", ift_txblocked),
 	ST("if.looped", ift_looped),
+	ST("if.lomissed", ift_lomissed),
 	ST("if.drop.rxnobufs", ift_rxnobufs),
 	ST("if.drop.rxdown", ift_rxdown),
 	ST("if.drop.rxerror", ift_rxerror),
@@ -116,6 +118,7 @@ if_init(struct stack *s)
 	}
 	TAILQ_INIT(&ifs->ifs_list);
 	TAILQ_INIT(&ifs->ifs_dead);
+	mbufq_init(&ifs->ifs_loq);
 	s->s_if = ifs;
 	error = sysctl_register(s, if_ctl, nitems(if_ctl), ifs);
 	if (error == 0) {
@@ -147,6 +150,7 @@ if_fini(struct stack *s)
 	}
 	arp_fini(s);
 	route_fini(s);
+	in_flowfini(s);
 	while ((ifp = TAILQ_FIRST(&ifs->ifs_dead)) != NULL) {
 		TAILQ_REMOVE(&ifs->ifs_dead, ifp, if_link);
 		free(ifp);
@@ -264,6 +268,35 @@ if_attach(struct stack *s, struct port *pt, const char *name, struct ifnet **out
 	return 0;
 }
 
+int
+if_attachlo(struct stack *s, struct port *pt, struct ifnet **out)
+{
+	struct ifnet *lo = s->s_if->ifs_lo;
+	int error;
+
+	if (lo == NULL || lo->if_port != NULL) {
+		return EEXIST;
+	}
+	if (pt->pt_link != PORT_RAWIP || pt->pt_mtu < IF_MINMTU) {
+		return EINVAL;
+	}
+	lo->if_txv = calloc(PORT_BURST, sizeof(struct pkt *));
+	if (lo->if_txv == NULL) {
+		return ENOMEM;
+	}
+	lo->if_port = pt;
+	error = netisr_add_port(lo);
+	if (error != 0) {
+		lo->if_port = NULL;
+		free(lo->if_txv);
+		lo->if_txv = NULL;
+		return error;
+	}
+	lo->if_mtu = u32min(pt->pt_mtu, LOMTU);
+	*out = lo;
+	return 0;
+}
+
 static int
 if_deadoutput(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
     struct rtentry *rt)
@@ -308,6 +341,7 @@ if_detach(struct ifnet *ifp)
 		ifp->if_port = NULL;
 	}
 	if (s->s_if->ifs_lo == ifp) {
+		mbufq_drain(&s->s_if->ifs_loq);
 		s->s_if->ifs_lo = NULL;
 	}
 	TAILQ_REMOVE(&s->s_if->ifs_list, ifp, if_link);

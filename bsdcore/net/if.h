@@ -43,7 +43,7 @@ struct ifmulti {
 struct ifnet {
 	TAILQ_ENTRY(ifnet) if_link;
 	struct stack *if_stack;
-	struct port *if_port; /* NULL: lo0 */
+	struct port *if_port; /* NULL: lo0, unless it leads to other stacks */
 	char if_name[IFNAMSIZ_];
 	uint32_t if_index; /* from 1 */
 	uint32_t if_flags;
@@ -58,7 +58,7 @@ struct ifnet {
 	 * ENOBUFS when the queue is full. */
 	int (*if_output)(struct ifnet *, struct mbuf *m, const union inaddr *gw,
 	    struct rtentry *rt);
-	struct mbufq if_snd; /* frames for the port, or lo0's packets on their way up */
+	struct mbufq if_snd; /* frames for the port */
 	uint32_t if_sndmax;
 	bool if_txblocked;   /* the port took less than offered */
 	struct pkt **if_txv; /* burst not taken yet */
@@ -77,6 +77,7 @@ struct ifstat {
 	uint64_t ift_rxnobufs, ift_rxdown, ift_rxerror, ift_rxversion;
 	uint64_t ift_txdown, ift_txfull, ift_txnobufs, ift_txerror, ift_txmeta;
 	uint64_t ift_txdetached;
+	uint64_t ift_lomissed;
 	uint64_t ift_lofull, ift_loreject;
 	uint64_t ift_ethshort, ift_ethsrc, ift_ethdst, ift_ethmcast;
 	uint64_t ift_ethproto, ift_ethnobufs, ift_ethnomac;
@@ -87,6 +88,7 @@ struct ifnet_state {
 	TAILQ_HEAD(, ifnet)
 	ifs_dead; /* detached; packets may still name them */
 	struct ifnet *ifs_lo;
+	struct mbufq ifs_loq; /* lo0's packets on their way up */
 	uint32_t ifs_next;
 	struct arp_state *ifs_arp; /* netinet/if_ether.c */
 	int64_t ifs_burst;	   /* net.link.burst: packets per input round */
@@ -96,6 +98,9 @@ struct ifnet_state {
 
 int if_init(struct stack *s); /* makes lo0, 127.0.0.1/8 and ::1/128 */
 void if_fini(struct stack *s);
+/* Other stacks over the same addresses are behind pt, a raw IP port: what nobody
+ * here wants of lo0's packets goes there (lomiss), what comes from it comes in by lo0. */
+int if_attachlo(struct stack *s, struct port *pt, struct ifnet **out);
 /* name NULL: "<port kind><n>", e.g. en0. own: close the port with us. */
 int if_attach(struct stack *s, struct port *pt, const char *name,
     struct ifnet **out);
@@ -137,11 +142,16 @@ int rawip_output(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
     struct rtentry *rt);
 int looutput(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
     struct rtentry *rt);
+/* A packet to ourselves that nobody here waits for, m_data at the IP header: to
+ * the other stacks, if there are any. Consumes m if it answers true. */
+bool lomiss(struct stack *s, struct mbuf *m);
 void arp_input(struct ifnet *ifp, struct mbuf *m);
 /* Resolve gw on ifp: 0 and mac filled; EJUSTRETURN_: m is held until an answer
  * comes (or dropped later, telling the sender EHOSTUNREACH); else errno, m freed. */
 int arp_resolve(struct ifnet *ifp, const union inaddr *gw, struct mbuf *m,
     uint8_t mac[6]);
+/* The same for somebody who keeps the packet: EINPROGRESS, asked for. */
+int arp_query(struct ifnet *ifp, const union inaddr *gw, uint8_t mac[6]);
 void arp_ifannounce(struct ifnet *ifp, const union inaddr *a);
 void arp_ifdetach(struct ifnet *ifp);
 /* A permanent entry (both families). EINVAL: no unicast addresses. */

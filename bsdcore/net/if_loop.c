@@ -6,6 +6,11 @@
  * it is (if_flush), so whoever receives must not write into payload that the
  * sender still holds. Its checksums are never made: the bytes do not leave
  * memory.
+ *
+ * Where several stacks have the same addresses, lo0 has a port that leads to
+ * the others. A packet goes there once the transport here has found nobody
+ * for it, so that what stays inside costs nothing more; what came by
+ * the port never goes back, and is refused in the usual way.
  */
 #include "bsdcore/net/if.h"
 #include "bsdcore/net/route.h"
@@ -33,7 +38,7 @@ looutput(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
 		m_freem(m);
 		return ENETDOWN;
 	}
-	if (lo->if_snd.mq_len >= lo->if_sndmax) {
+	if (s->s_if->ifs_loq.mq_len >= lo->if_sndmax) {
 		s->s_if->ifs_stat.ift_lofull++;
 		lo->if_data.oqdrops++;
 		m_freem(m);
@@ -51,6 +56,30 @@ looutput(struct ifnet *ifp, struct mbuf *m, const union inaddr *gw,
 	lo->if_data.opackets++;
 	lo->if_data.obytes += h->len;
 	s->s_if->ifs_stat.ift_looped++;
-	mbufq_put(&lo->if_snd, m);
+	mbufq_put(&s->s_if->ifs_loq, m);
 	return 0;
+}
+
+bool
+lomiss(struct stack *s, struct mbuf *m)
+{
+	struct ifnet *lo = s->s_if->ifs_lo;
+	struct pkthdr *h = &m->m_pkthdr;
+
+	if (lo == NULL || lo->if_port == NULL || !(m->m_flags & M_LOOP) ||
+	    (m->m_flags & (M_BCAST | M_MCAST))) {
+		return false;
+	}
+	/* As it was before looutput(): the sums are still to be made. */
+	h->csum_flags = CSUM_DATA_VALID;
+	if (h->csum_stuff != 0) {
+		h->csum_flags = CSUM_PARTIAL;
+	}
+	if (h->tso_segsz != 0 && h->seg_count > 1) {
+		h->csum_flags |= CSUM_TSO;
+	}
+	m->m_flags &= (uint16_t)~M_LOOP;
+	s->s_if->ifs_stat.ift_lomissed++;
+	(void)if_enqueue(lo, m);
+	return true;
 }

@@ -183,6 +183,9 @@ if_txmeta(struct ifnet *ifp, const struct mbuf *m, struct pkt *meta)
 	if (h->pkt_flags & PKTF_TCP_REXMT) {
 		meta->p_flags |= PKT_REXMT;
 	}
+	if (h->pkt_flags & PKTF_ORDERED) {
+		meta->p_flags |= PKT_ORDERED;
+	}
 	if (h->csum_flags & CSUM_PARTIAL) {
 		uint32_t start = (uint32_t)h->csum_start + ifp->if_hdrlen;
 
@@ -369,7 +372,7 @@ if_flush_lo(struct stack *s, uint32_t budget)
 	struct ifnet *lo = s->s_if->ifs_lo;
 	struct mbuf *m;
 
-	while (budget > 0 && (m = mbufq_get(&lo->if_snd)) != NULL) {
+	while (budget > 0 && (m = mbufq_get(&s->s_if->ifs_loq)) != NULL) {
 		budget--;
 		lo->if_data.ipackets++;
 		lo->if_data.ibytes += m->m_pkthdr.len;
@@ -383,7 +386,7 @@ if_flush(struct stack *s)
 {
 	struct ifnet *lo = s->s_if->ifs_lo, *ifp;
 
-	if (lo != NULL && lo->if_snd.mq_head != NULL) {
+	if (lo != NULL && s->s_if->ifs_loq.mq_head != NULL) {
 		if_flush_lo(s, LO_BUDGET);
 	}
 	TAILQ_FOREACH (ifp, &s->s_if->ifs_list, if_link) {
@@ -415,8 +418,11 @@ if_poll_at(struct ifnet *ifp)
 	struct stack *s = ifp->if_stack;
 	uint64_t at;
 
+	if (ifp == s->s_if->ifs_lo && s->s_if->ifs_loq.mq_head != NULL) {
+		return s->s_now;
+	}
 	if (ifp->if_port == NULL) {
-		return ifp->if_snd.mq_head != NULL ? s->s_now : PORT_NEVER;
+		return PORT_NEVER;
 	}
 	at = port_poll_at(ifp->if_port);
 	if (!ifp->if_txblocked) {

@@ -8,6 +8,7 @@
  */
 #include "bsdcore/net/route.h"
 #include "bsdcore/net/trie.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/sys/callout.h"
 #include "bsdcore/sys/sysctl.h"
 
@@ -204,6 +205,7 @@ rt_unlink(struct route_state *rs, struct trie_node *n, struct rtentry *rt)
 	rt->rt_flags &= ~(uint32_t)RTF_UP;
 	rt->rt_next = NULL;
 	rs->rs_gen++;
+	in_flowevent(rt->rt_ifp->if_stack);
 	rt_rele(rt);
 }
 
@@ -300,6 +302,7 @@ rt_insert(struct route_state *rs, struct rtentry *rt)
 	rt->rt_next = n->tn_value;
 	n->tn_value = rt;
 	rs->rs_gen++;
+	in_flowevent(rt->rt_ifp->if_stack);
 	return 0;
 }
 
@@ -542,6 +545,7 @@ rt_redirect(struct stack *s, const union inaddr *dst, const union inaddr *gw,
 	    (RTF_HOST | RTF_DYNAMIC)) {
 		rt->rt_gateway = *gw;
 		rs->rs_gen++;
+		in_flowevent(s);
 	} else if (!(rt->rt_flags & RTF_HOST)) {
 		rt = rt_hostroute(s, dst, rt, gw);
 	} else {

@@ -18,7 +18,7 @@
  */
 #include "bsdcore/net/ethernet.h"
 #include "bsdcore/net/if.h"
-#include "bsdcore/netinet/in_pcb.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/netinet/ip_var.h"
 #include "bsdcore/sys/callout.h"
 #include "bsdcore/sys/protosw.h"
@@ -187,6 +187,7 @@ lle_free(struct llentry *le)
 	if (as->as_last == le) {
 		as->as_last = NULL;
 	}
+	in_flowevent(s);
 	lle_dropheld(le);
 	callout_drain(s, &le->lle_timer);
 	callout_reserve(s, -1);
@@ -397,6 +398,7 @@ lle_down(struct stack *s, struct llentry *le)
 	struct mbuf *m;
 
 	as->as_stat.timeouts++;
+	in_flowevent(s);
 	le->lle_state = LLE_DOWN;
 	le->lle_asked = 0;
 	le->lle_until = s->s_now + (uint64_t)as->as_downtime * NSEC_PER_SEC;
@@ -463,48 +465,46 @@ arp_hold(struct arp_state *as, struct llentry *le, struct mbuf *m)
 	return EJUSTRETURN_;
 }
 
-/* An address without a usable entry: start asking, or refuse. */
+/* An address without a usable entry: start asking (EINPROGRESS), or refuse. */
 static int
-arp_miss(struct ifnet *ifp, const union inaddr *gw, struct llentry *le,
-    struct mbuf *m)
+arp_miss(struct ifnet *ifp, const union inaddr *gw, struct llentry **lep)
 {
 	struct arp_state *as = arp_of(ifp);
+	struct llentry *le = *lep;
 
 	if (!in_is4(gw) || (ifp->if_flags & IFF_NOARP_)) {
 		as->as_stat.noneighbour++;
-		m_freem(m);
 		return EHOSTUNREACH;
 	}
 	if (le == NULL) {
-		le = lle_new(ifp, gw, LLE_INCOMPLETE);
+		*lep = le = lle_new(ifp, gw, LLE_INCOMPLETE);
 		if (le == NULL) {
-			m_freem(m);
 			return ENOBUFS;
 		}
 		arp_request(le);
 	} else if (le->lle_state == LLE_DOWN) {
 		if (ifp->if_stack->s_now < le->lle_until) {
 			as->as_stat.down++;
-			m_freem(m);
 			return EHOSTUNREACH;
 		}
 		le->lle_state = LLE_INCOMPLETE;
 		arp_request(le);
 	}
-	return arp_hold(as, le, m);
+	return EINPROGRESS;
 }
 
-int
-arp_resolve(struct ifnet *ifp, const union inaddr *gw, struct mbuf *m,
+/* 0 and *mac, or why not; EINPROGRESS: *lep is asked for. */
+static int
+arp_find(struct ifnet *ifp, const union inaddr *gw, struct llentry **lep,
     uint8_t mac[6])
 {
 	struct stack *s = ifp->if_stack;
 	struct arp_state *as = arp_of(ifp);
-	struct llentry *le = lle_lookup(ifp, gw);
+	struct llentry *le = *lep = lle_lookup(ifp, gw);
 
 	if (le == NULL || le->lle_state == LLE_INCOMPLETE ||
 	    le->lle_state == LLE_DOWN) {
-		return arp_miss(ifp, gw, le, m);
+		return arp_miss(ifp, gw, lep);
 	}
 	memcpy(mac, le->lle_mac, ETHER_ADDR_LEN);
 	le->lle_used = s->s_now;
@@ -518,6 +518,30 @@ arp_resolve(struct ifnet *ifp, const union inaddr *gw, struct mbuf *m,
 	return 0;
 }
 
+int
+arp_resolve(struct ifnet *ifp, const union inaddr *gw, struct mbuf *m,
+    uint8_t mac[6])
+{
+	struct llentry *le;
+	int error = arp_find(ifp, gw, &le, mac);
+
+	if (error == EINPROGRESS) {
+		return arp_hold(arp_of(ifp), le, m);
+	}
+	if (error != 0) {
+		m_freem(m);
+	}
+	return error;
+}
+
+int
+arp_query(struct ifnet *ifp, const union inaddr *gw, uint8_t mac[6])
+{
+	struct llentry *le;
+
+	return arp_find(ifp, gw, &le, mac);
+}
+
 /* le has this link address: send what waited for it. */
 static void
 lle_answered(struct stack *s, struct llentry *le,
@@ -527,6 +551,10 @@ lle_answered(struct stack *s, struct llentry *le,
 	struct ifnet *ifp = le->lle_ifp;
 	struct mbuf *m;
 
+	if ((le->lle_state != LLE_REACHABLE && le->lle_state != LLE_REFRESH) ||
+	    !ether_eq(le->lle_mac, mac)) {
+		in_flowevent(s);
+	}
 	memcpy(le->lle_mac, mac, ETHER_ADDR_LEN);
 	le->lle_state = LLE_REACHABLE;
 	le->lle_asked = 0;

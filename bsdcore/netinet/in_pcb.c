@@ -10,6 +10,7 @@
  */
 #include "bsdcore/netinet/in_pcb.h"
 
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/netinet/ip_var.h"
 #include "bsdcore/netinet/tcp_var.h"
 
@@ -134,22 +135,21 @@ port_enter(struct inpcb *inp, uint16_t port, bool shared)
 {
 	struct inpcbinfo *ipi = inp->inp_info;
 	struct inpport *pp = in_pcbport(ipi, port);
+	int error = in_portreserve(ipi, &inp->inp_laddr, port,
+	    pcb_options(inp) & SOO_REUSEPORT ? FLOW_REUSEPORT : FLOW_EXCLUSIVE,
+	    &inp->inp_res);
 
+	if (error != 0) {
+		return error;
+	}
 	if (pp == NULL) {
 		pp = calloc(1, sizeof(*pp));
 		if (pp == NULL) {
+			in_portrelease(ipi->ipi_stack, inp->inp_res);
+			inp->inp_res = NULL;
 			return ENOBUFS;
 		}
-		if (ipi->ipi_netns != NULL &&
-		    ipi->ipi_netns->reserve(ipi->ipi_netns_arg,
-			ipi->ipi_ipproto, &inp->inp_laddr, port,
-			!(pcb_options(inp) & (SOO_REUSEADDR | SOO_REUSEPORT))) !=
-			0) {
-			free(pp);
-			return EADDRINUSE;
-		}
 		pp->pp_port = port;
-		pp->pp_laddr = inp->inp_laddr;
 		pp->pp_shared = shared;
 		LIST_INSERT_HEAD(&ipi->ipi_porthash[port % IN_NPORTHASH], pp,
 		    pp_link);
@@ -166,21 +166,18 @@ port_enter(struct inpcb *inp, uint16_t port, bool shared)
 static void
 port_leave(struct inpcb *inp)
 {
-	struct inpcbinfo *ipi = inp->inp_info;
 	struct inpport *pp = inp->inp_port;
 
 	if (!inp->inp_inporthash) {
 		return;
 	}
+	in_portrelease(inp->inp_info->ipi_stack, inp->inp_res);
+	inp->inp_res = NULL;
 	LIST_REMOVE(inp, inp_porthash);
 	inp->inp_inporthash = false;
 	inp->inp_port = NULL;
 	inp->inp_lport = 0;
 	if (LIST_EMPTY(&pp->pp_bound) && LIST_EMPTY(&pp->pp_conn)) {
-		if (ipi->ipi_netns != NULL) {
-			ipi->ipi_netns->release(ipi->ipi_netns_arg,
-			    ipi->ipi_ipproto, &pp->pp_laddr, pp->pp_port);
-		}
 		LIST_REMOVE(pp, pp_link);
 		free(pp);
 	}
@@ -213,11 +210,12 @@ hash_grow(struct inpcbinfo *ipi)
 	ipi->ipi_mask = n - 1;
 }
 
-static void
+static int
 hash_enter(struct inpcb *inp)
 {
 	struct inpcbinfo *ipi = inp->inp_info;
 	uint32_t h;
+	int error;
 
 	KASSERT(!inp->inp_inhash);
 	if (ipi->ipi_nconn > ipi->ipi_mask) {
@@ -226,11 +224,17 @@ hash_enter(struct inpcb *inp)
 	h = pcb_hash(ipi, &inp->inp_faddr, inp->inp_fport, &inp->inp_laddr,
 	    inp->inp_lport);
 	inp->inp_flowid = h | 1;
+	error = in_flowattach(inp, &inp->inp_flowid);
+	if (error != 0) {
+		inp->inp_flowid = 0;
+		return error;
+	}
 	LIST_INSERT_HEAD(&ipi->ipi_hash[h & ipi->ipi_mask], inp, inp_hash);
 	inp->inp_inhash = true;
 	ipi->ipi_nconn++;
 	LIST_REMOVE(inp, inp_porthash);
 	LIST_INSERT_HEAD(&inp->inp_port->pp_conn, inp, inp_porthash);
+	return 0;
 }
 
 static void
@@ -239,6 +243,7 @@ hash_leave(struct inpcb *inp)
 	if (!inp->inp_inhash) {
 		return;
 	}
+	in_flowdetach(inp);
 	LIST_REMOVE(inp, inp_hash);
 	inp->inp_inhash = false;
 	inp->inp_info->ipi_nconn--;
@@ -353,16 +358,17 @@ port_free(const struct inpcb *inp, uint16_t port, bool connecting)
 		port) == NULL;
 }
 
-/* A random free port: RFC 6056 3.3.1, algorithm 1. Ports nobody has come
- * first. 0: none. */
-static uint16_t
-port_choose(const struct inpcb *inp, bool connecting)
+/* Take a random free port: RFC 6056 3.3.1, algorithm 1. Ports nobody has come
+ * first. EADDRINUSE: there is none. */
+static int
+port_choose(struct inpcb *inp, bool connecting)
 {
 	const struct inpcbinfo *ipi = inp->inp_info;
 	const struct ip_state *ips = ipi->ipi_stack->s_ip;
 	uint32_t first = (uint32_t)ips->ips_portfirst;
 	uint32_t last = (uint32_t)ips->ips_portlast;
 	uint32_t n, at;
+	int error;
 
 	if (first > last) {
 		n = first;
@@ -375,18 +381,20 @@ port_choose(const struct inpcb *inp, bool connecting)
 		uint16_t port = (uint16_t)(first + (at + i) % n);
 
 		if (port_free(inp, port, connecting) &&
-		    (connecting || in_pcbport(ipi, port) == NULL)) {
-			return port;
+		    (connecting || in_pcbport(ipi, port) == NULL) &&
+		    (error = port_enter(inp, port, connecting)) != EADDRINUSE) {
+			return error;
 		}
 	}
 	for (uint32_t i = 0; !connecting && i < n; i++) {
 		uint16_t port = (uint16_t)(first + (at + i) % n);
 
-		if (port_free(inp, port, false)) {
-			return port;
+		if (port_free(inp, port, false) &&
+		    (error = port_enter(inp, port, false)) != EADDRINUSE) {
+			return error;
 		}
 	}
-	return 0;
+	return EADDRINUSE;
 }
 
 /* For many: a group, or a broadcast of any interface. */
@@ -459,16 +467,14 @@ in_pcbbind(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 	if (port == 0 && sa != NULL && (so->so_options & SOO_ANYIP) &&
 	    in_isany(&addr)) {
 		inp->inp_flags |= INP_ANYIP;
-		error = port_conflict(inp, 0) ? EADDRINUSE : 0;
+		error = port_conflict(inp, 0) ? EADDRINUSE :
+						port_enter(inp, 0, false);
 	} else if (port == 0) {
-		port = port_choose(inp, false);
-		error = port == 0 ? EADDRINUSE : 0;
+		error = port_choose(inp, false);
 	} else {
 		inp->inp_flags |= INP_BOUNDPORT;
-		error = port_conflict(inp, port) ? EADDRINUSE : 0;
-	}
-	if (error == 0) {
-		error = port_enter(inp, port, false);
+		error = port_conflict(inp, port) ? EADDRINUSE :
+						   port_enter(inp, port, false);
 	}
 	if (error != 0) {
 		inp->inp_laddr = old;
@@ -493,9 +499,13 @@ int
 in_pcblisten(struct inpcb *inp)
 {
 	struct inpcb *other;
+	int error;
 
 	if (!inp->inp_inporthash) {
-		return in_pcbbind(inp, NULL, 0);
+		error = in_pcbbind(inp, NULL, 0);
+		if (error != 0) {
+			return error;
+		}
 	}
 	LIST_FOREACH (other, &inp->inp_port->pp_bound, inp_porthash) {
 		if ((pcb_options(other) & SOO_ACCEPTCONN) &&
@@ -503,7 +513,7 @@ in_pcblisten(struct inpcb *inp)
 			return EADDRINUSE;
 		}
 	}
-	return 0;
+	return in_portlisten(inp->inp_info->ipi_stack, inp->inp_res);
 }
 
 /* ---- connect ---- */
@@ -567,8 +577,9 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 	struct stack *s = inp->inp_info->ipi_stack;
 	union inaddr faddr, laddr, old = inp->inp_laddr;
 	struct ifnet *ifp = NULL;
+	bool hadport = inp->inp_inporthash;
 	uint32_t scope;
-	uint16_t fport, lport = inp->inp_lport;
+	uint16_t fport;
 	int error;
 
 	KASSERT(!inp->inp_inhash);
@@ -602,16 +613,21 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 	}
 	inp->inp_faddr = faddr;
 	inp->inp_fport = fport;
-	if (!inp->inp_inporthash) {
-		lport = port_choose(inp, true);
-		error =
-		    lport == 0 ? EADDRNOTAVAIL : port_enter(inp, lport, true);
+	if (!hadport) {
+		error = port_choose(inp, true);
+		error = error == EADDRINUSE ? EADDRNOTAVAIL : error;
 	} else if (inp->inp_info->ipi_ipproto == IPPROTO_TCP &&
-	    hash_find(inp->inp_info, &faddr, fport, &inp->inp_laddr, lport) !=
-		NULL) {
+	    hash_find(inp->inp_info, &faddr, fport, &inp->inp_laddr,
+		inp->inp_lport) != NULL) {
 		error = EADDRNOTAVAIL;
 	}
+	if (error == 0) {
+		error = hash_enter(inp);
+	}
 	if (error != 0) {
+		if (!hadport) {
+			port_leave(inp);
+		}
 		inp->inp_laddr = old;
 		inp->inp_faddr = pcb_any(inp);
 		inp->inp_fport = 0;
@@ -621,7 +637,6 @@ in_pcbconnect(struct inpcb *inp, const struct sockaddr *sa, socklen_t len)
 		inp->inp_scope =
 		    in_islinklocal6(&faddr) ? ifp->if_index : inp->inp_scope;
 	}
-	hash_enter(inp);
 	return 0;
 }
 
@@ -656,10 +671,7 @@ in_pcbsetpair(struct inpcb *inp, const union inaddr *laddr, uint16_t lport,
 	inp->inp_faddr = *faddr;
 	inp->inp_fport = fport;
 	error = port_enter(inp, lport, false);
-	if (error == 0) {
-		hash_enter(inp);
-	}
-	return error;
+	return error != 0 ? error : hash_enter(inp);
 }
 
 void

@@ -9,15 +9,18 @@
 #include "bsdcore/sys/socketvar.h"
 
 struct ip_moptions; /* netinet/in_mcast.c */
+struct portres;	    /* netinet/in_flow.h */
 
 struct inpcb {
 	LIST_ENTRY(inpcb) inp_hash;	/* by 4-tuple, connected ones */
 	LIST_ENTRY(inpcb) inp_porthash; /* on a list of inp_port */
 	LIST_ENTRY(inpcb) inp_list;
+	LIST_ENTRY(inpcb) inp_wait; /* fl_waiting */
 	struct inpcbinfo *inp_info;
 	struct socket *inp_socket;
 	void *inp_ppcb;		  /* struct tcpcb; NULL for UDP */
 	struct inpport *inp_port; /* set while it has a local port */
+	struct portres *inp_res;  /* and what holds it among other stacks */
 	union inaddr inp_laddr, inp_faddr;
 	uint16_t inp_lport, inp_fport; /* host order; 0 unset */
 	uint32_t inp_flags;	       /* INP_* */
@@ -25,6 +28,8 @@ struct inpcb {
 	uint32_t inp_flowid;
 	uint8_t inp_tos, inp_ttl, inp_mttl;
 	bool inp_inhash, inp_inporthash;
+	bool inp_attached; /* inp_flowid is the namespace's */
+	bool inp_waiting;  /* on fl_waiting */
 	int16_t inp_hops6; /* -1: default */
 	uint8_t inp_tclass6;
 	uint8_t inp_proto; /* raw sockets */
@@ -75,7 +80,6 @@ struct inpport {
 	LIST_ENTRY(inpport) pp_link;
 	struct inpcbhead pp_bound; /* not connected: lookups by port see these */
 	struct inpcbhead pp_conn;  /* connected: only bind() asks for these */
-	union inaddr pp_laddr;	   /* as reserved with netns_ops */
 	uint16_t pp_port;
 	bool pp_shared; /* connect() chose it: other 4-tuples may join */
 };
@@ -90,19 +94,9 @@ struct inpcbinfo {
 	uint32_t ipi_count;
 	uint32_t ipi_nconn; /* pcbs in ipi_hash */
 	uint64_t ipi_secret[3];
-	const struct netns_ops *ipi_netns; /* port namespace handed in, or NULL */
-	void *ipi_netns_arg;
 	uint8_t ipi_ipproto;
 };
 #define IN_NPORTHASH 1024u
-
-/* Port reservations shared with another stack over the same addresses. */
-struct netns_ops {
-	int (*reserve)(void *arg, uint8_t proto, const union inaddr *laddr,
-	    uint16_t port, bool exclusive); /* 0, EADDRINUSE */
-	void (*release)(void *arg, uint8_t proto, const union inaddr *laddr,
-	    uint16_t port);
-};
 
 struct inpcbinfo *in_pcbinfo_new(struct stack *s, uint8_t ipproto);
 void in_pcbinfo_free(struct inpcbinfo *ipi);

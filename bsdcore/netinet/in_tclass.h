@@ -72,10 +72,20 @@ int so_qoscmsg(int type, int val);
 /* Bytes on their way into so's send buffer carry the tag of the moment. */
 void so_tagchain(const struct socket *so, struct mbuf *m);
 
-/* Class and originator of a segment whose first byte lies in first (NULL:
- * no payload). */
-void tcp_qostag(const struct socket *so, const struct mbuf *first,
-    struct mbuf *m);
+/* The class of the bytes in m, an mbuf of so's send buffer; NULL: of what is
+ * queued next. */
+int so_svcof(const struct socket *so, const struct mbuf *m);
+
+/* How much of a super-segment of len bytes from off in m on goes at once, in
+ * segments of seg: all, or, where another tag comes, up to the segment that it
+ * is in. */
+uint32_t so_tagrun(const struct socket *so, const struct mbuf *m, uint32_t off,
+    uint32_t len, uint32_t seg);
+
+/* Class and originator of a segment of len bytes from off in first on (NULL: no
+ * payload). */
+void tcp_qostag(const struct socket *so, const struct mbuf *first, uint32_t off,
+    uint32_t len, struct mbuf *m);
 /* The same of a datagram; svc -1: the socket's. */
 void udp_qostag(const struct socket *so, int svc, struct mbuf *m);
 
@@ -93,5 +103,13 @@ bool qos_refuse(struct stack *s, const struct ifnet *ifp, const struct mbuf *m);
 bool qos_throttled(const struct ifnet *ifp, int svc);
 /* Foreground traffic left by ifp a moment ago. */
 bool qos_fgactive(const struct stack *s, const struct ifnet *ifp);
+
+/* tcp_qos.c: the congestion control that a connection's class asks for. */
+void tcp_qoscc(struct tcpcb *tp);
+/* What would go next stays, since the interface is throttled. */
+bool tcp_qosheld(struct tcpcb *tp);
+/* so_tagrun() of len bytes at sequence number seq. */
+uint32_t tcp_qosrun(struct tcpcb *tp, uint32_t seq, uint32_t len, uint32_t seg);
+void tcp_qosrelease(struct stack *s); /* it is no more */
 
 #endif

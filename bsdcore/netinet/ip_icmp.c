@@ -427,8 +427,25 @@ icmp_readquote(struct stack *s, const struct mbuf *m, uint32_t off,
 	return true;
 }
 
-static void
-icmp_errorinput(struct stack *s, const struct mbuf *m, uint32_t off,
+bool
+icmp_lomiss(struct stack *s, struct mbuf *m, uint8_t proto,
+    const struct ctlparam *cp)
+{
+	struct inpcbinfo *ipi = proto == IPPROTO_TCP ? s->s_tcbinfo :
+	    proto == IPPROTO_UDP		     ? s->s_udbinfo :
+						       NULL;
+
+	if (!(m->m_flags & M_LOOP) || ipi == NULL ||
+	    in_pcblookup(ipi, cp->cp_faddr, be16get(cp->cp_th + 2),
+		cp->cp_laddr, be16get(cp->cp_th), true, NULL) != NULL) {
+		return false;
+	}
+	return lomiss(s, m);
+}
+
+/* true: m has gone on to another stack. */
+static bool
+icmp_errorinput(struct stack *s, struct mbuf *m, uint32_t off,
     const struct icmp *icp)
 {
 	struct ctlparam cp = { 0 };
@@ -439,10 +456,10 @@ icmp_errorinput(struct stack *s, const struct mbuf *m, uint32_t off,
 
 	if (cmd < 0) {
 		s->s_icmp->ic_stat.ics_badcode++;
-		return;
+		return false;
 	}
 	if (!icmp_readquote(s, m, off + ICMP_MINLEN, &q)) {
-		return;
+		return false;
 	}
 	in_pktaddrs(m, &offender, &to);
 	cp.cp_laddr = &q.q_src;
@@ -458,10 +475,14 @@ icmp_errorinput(struct stack *s, const struct mbuf *m, uint32_t off,
 			cp.cp_mtu = icmp_plateau(ntohs(q.q_ip.ip_len));
 		}
 	}
+	if (icmp_lomiss(s, m, q.q_ip.ip_p, &cp)) {
+		return true;
+	}
 	pr = &inetsw[s->s_ip_protox[q.q_ip.ip_p]];
 	if (pr->pr_ctlinput != NULL) {
 		pr->pr_ctlinput(s, cmd, &cp);
 	}
+	return false;
 }
 
 static void
@@ -517,7 +538,9 @@ icmp_input(struct stack *s, struct mbuf *m, int off)
 	case ICMP_UNREACH:
 	case ICMP_TIMXCEED:
 	case ICMP_PARAMPROB:
-		icmp_errorinput(s, m, (uint32_t)off, &icp);
+		if (icmp_errorinput(s, m, (uint32_t)off, &icp)) {
+			return;
+		}
 		break;
 	case ICMP_REDIRECT:
 		icmp_redirect(s, m, (uint32_t)off, &icp);

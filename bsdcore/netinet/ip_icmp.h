@@ -98,4 +98,9 @@ int icmp_errno(const struct ctlparam *cp, bool *hard);
 void ping_deliver(struct stack *s, const struct mbuf *m, int off, uint16_t id);
 extern const struct pr_usrreqs ping_usrreqs;
 
+/* m, from lo0, quotes a packet of a transport (cp) that nobody here has sent:
+ * to the stacks behind lo0. Consumes m if it answers true. */
+bool icmp_lomiss(struct stack *s, struct mbuf *m, uint8_t proto,
+    const struct ctlparam *cp);
+
 #endif

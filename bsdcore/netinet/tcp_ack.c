@@ -267,6 +267,7 @@ tcp_newack(struct tcpcb *tp, struct tcpseg *sg)
 	tp->t_flags &= ~TF_UNDO;
 	tcp_ack_rtt(tp, sg);
 	if ((tp->t_flags & TF_FASTRECOVERY) == 0 && tcp_cwnd_used(tp, flight)) {
+		tcp_qoscc(tp);
 		tp->t_cc->cc_ack(tp, acked);
 		tp->snd_cwnd = u32min(tp->snd_cwnd, 1u << 30);
 	}
@@ -405,6 +406,7 @@ tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg)
 		return tcp_challenge_ok(tp->t_tcp, tp) ? TCP_DROPAFTERACK :
 							 TCP_DROP;
 	}
+	tcp_ecn_input(tp, sg);
 	if (SEQ_LT(sg->sg_ack, tp->snd_una)) {
 		return TCP_NEXT; /* old; its data may be new */
 	}

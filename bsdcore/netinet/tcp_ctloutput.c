@@ -140,6 +140,7 @@ tcp_setcc(struct tcpcb *tp, const struct sockopt *sopt)
 	if (cc == NULL) {
 		return ENOENT;
 	}
+	tp->t_owncc = NULL;
 	cc_use(tp, cc);
 	return 0;
 }

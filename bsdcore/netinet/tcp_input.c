@@ -69,8 +69,10 @@ tcp_parse(struct stack *s, struct mbuf *m, uint32_t off, struct tcpseg *sg)
 	sg->sg_segsz = sg->sg_count > 1 ? m->m_pkthdr.tso_segsz : 0;
 	sg->sg_iplen = m->m_pkthdr.len;
 	sg->sg_svc = (uint8_t)qos_rxsvc(m);
+	sg->sg_ce = tcp_ecn_isce(m);
 	sg->sg_needoutput = sg->sg_hasiss = false;
-	m_adj(m, (int32_t)(off + hlen));
+	sg->sg_hdrlen = off + hlen;
+	m_adj(m, (int32_t)sg->sg_hdrlen);
 	return m;
 drop:
 	m_freem(m);
@@ -132,6 +134,26 @@ tcp_input_listen(struct tcpcb *ltp, struct tcpseg *sg)
 	tcp_syncache_add(ltp, sg);
 }
 
+/* Perhaps another stack of this host has it: the packet as it was. */
+static bool
+tcp_lomiss(struct stack *s, struct tcpseg *sg)
+{
+	struct mbuf *m = sg->sg_m;
+
+	if (!(m->m_flags & M_LOOP)) {
+		return false;
+	}
+	m->m_data -= sg->sg_hdrlen;
+	m->m_len += sg->sg_hdrlen;
+	m->m_pkthdr.len += sg->sg_hdrlen;
+	if (lomiss(s, m)) {
+		sg->sg_m = NULL;
+		return true;
+	}
+	m_adj(m, (int32_t)sg->sg_hdrlen);
+	return false;
+}
+
 /* No connection has this pair. */
 static void
 tcp_input_nopcb(struct stack *s, struct tcpseg *sg)
@@ -145,8 +167,10 @@ tcp_input_nopcb(struct stack *s, struct tcpseg *sg)
 	    &sg->sg_laddr, sg->sg_lport, true, sg->sg_ifp);
 	if (inp == NULL || inp->inp_ppcb == NULL ||
 	    intotcpcb(inp)->t_state != TCPS_LISTEN) {
-		TCPDROP(s->s_tcp, noport);
-		tcp_reset_segment(s, sg); /* 3.10.7.1 */
+		if (!tcp_lomiss(s, sg)) {
+			TCPDROP(s->s_tcp, noport);
+			tcp_reset_segment(s, sg); /* 3.10.7.1 */
+		}
 		return;
 	}
 	tcp_input_listen(intotcpcb(inp), sg);
@@ -301,6 +325,7 @@ tcp_fastpath(struct tcpcb *tp, struct tcpseg *sg)
 	    SEQ_LEQ(sg->sg_seq, tp->t_lastacksent)) {
 		tcp_tsrecent(tp, sg);
 	}
+	tcp_ecn_input(tp, sg);
 	if (sg->sg_ack != tp->snd_una) {
 		TCPSTAT_INC(tp->t_tcp, predack);
 		(void)tcp_newack(tp, sg);
@@ -381,6 +406,7 @@ tcp_synsent(struct tcpcb *tp, struct tcpseg *sg)
 		TCPDROP(tp->t_tcp, badsyn);
 		return TCP_DROP;
 	}
+	tcp_ecn_synsent(tp, sg);
 	tcp_rcvseqinit(tp, sg->sg_seq);
 	tcp_synoptions(tp, &sg->sg_opt);
 	sg->sg_seq++;

@@ -11,6 +11,7 @@
  */
 #include "bsdcore/net/if.h"
 #include "bsdcore/netinet/cc/cc.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/netinet/ip_var.h"
 
 struct tcpsend {
@@ -176,6 +177,7 @@ plan_tlp(const struct tcpcb *tp, struct tcpsend *se)
 		return false;
 	}
 	if ((int32_t)unsent > 0 && tp->snd_nxt == tp->snd_max &&
+	    !in_flowsuspended(tp->t_inp) &&
 	    tp->snd_max - tp->snd_una + tp->t_maxseg <= tp->snd_wnd) {
 		se->se_seq = tp->snd_nxt;
 		se->se_len = u32min(unsent, tp->t_maxseg);
@@ -228,6 +230,20 @@ tcp_nagle(const struct tcpcb *tp, uint32_t len, uint32_t avail)
 	return len - tail;
 }
 
+/* Of len bytes from snd_nxt on, what may go while the flow is suspended: only
+ * what went before. */
+static uint32_t
+tcp_suspend(struct tcpcb *tp, uint32_t len)
+{
+	uint32_t again = tp->snd_max - tp->snd_nxt;
+
+	if (len <= again || !in_flowsuspended(tp->t_inp)) {
+		return len;
+	}
+	in_flowwait(tp->t_inp);
+	return again;
+}
+
 static bool
 plan_data(struct tcpcb *tp, struct tcpsend *se)
 {
@@ -239,7 +255,7 @@ plan_data(struct tcpcb *tp, struct tcpsend *se)
 	}
 	avail = cc > off ? cc - off : 0;
 	wnd = tp->snd_wnd > off ? tp->snd_wnd - off : 0;
-	len = u32min(avail, u32min(wnd, tcp_cwndspace(tp)));
+	len = tcp_suspend(tp, u32min(avail, u32min(wnd, tcp_cwndspace(tp))));
 	se->se_seq = tp->snd_nxt;
 	se->se_flags = TH_ACK;
 	if (avail > 0 && wnd == 0 && (tp->t_flags & TF_FORCE)) {
@@ -278,6 +294,9 @@ static bool
 tcp_plan(struct tcpcb *tp, struct tcpsend *se)
 {
 	memset(se, 0, sizeof(*se));
+	if (tcp_qosheld(tp)) {
+		return plan_ack(tp, se);
+	}
 	if (plan_syn(tp, se) || plan_tlp(tp, se) || plan_hole(tp, se, true) ||
 	    plan_data(tp, se)) {
 		return true;
@@ -443,11 +462,11 @@ tcp_mkpacket(struct tcpcb *tp, const struct tcpsend *se, uint32_t hdrlen)
 	m->m_len = hdrlen;
 	m->m_pkthdr.len = hdrlen + se->se_len;
 	if (se->se_len == 0) {
-		tcp_qostag(tp->t_so, NULL, m);
+		tcp_qostag(tp->t_so, NULL, 0, 0, m);
 		return m;
 	}
 	data = sbsndptr(sb, se->se_seq - tp->snd_una, &moff);
-	tcp_qostag(tp->t_so, data, m);
+	tcp_qostag(tp->t_so, data, moff, se->se_len, m);
 	if (se->se_len <= MHLEN - MAX_HDR - TCP_MAXHDRLEN) {
 		m_copydata(data, moff, se->se_len, mtodo(m, hdrlen));
 		m->m_len += se->se_len;
@@ -478,9 +497,10 @@ tcp_advertise(struct tcpcb *tp, uint8_t flags)
 	return (uint16_t)win;
 }
 
+/* fresh: it carries payload that was not sent before. */
 static void
 tcp_mkheader(struct tcpcb *tp, const struct tcpsend *se, uint8_t *th,
-    uint32_t hdrlen)
+    uint32_t hdrlen, bool fresh)
 {
 	struct inpcb *inp = tp->t_inp;
 	uint8_t flags = se->se_flags;
@@ -501,12 +521,12 @@ tcp_mkheader(struct tcpcb *tp, const struct tcpsend *se, uint8_t *th,
 	be32put(th + TH_OFF_SEQ, se->se_seq);
 	be32put(th + TH_OFF_ACK, flags & TH_ACK ? tp->rcv_nxt : 0);
 	th[TH_OFF_DOFF] = (uint8_t)(hdrlen / 4 << 4);
-	th[TH_OFF_FLAGS] = flags;
+	th[TH_OFF_FLAGS] = flags | tcp_ecn_flags(tp, flags, fresh);
 	be16put(th + TH_OFF_WIN, tcp_advertise(tp, flags));
 }
 
 static int
-tcp_ipout(struct tcpcb *tp, struct mbuf *m)
+tcp_ipout(struct tcpcb *tp, struct mbuf *m, bool fresh)
 {
 	struct inpcb *inp = tp->t_inp;
 	struct socket *so = tp->t_so;
@@ -520,7 +540,8 @@ tcp_ipout(struct tcpcb *tp, struct mbuf *m)
 		.ioa_proto = IPPROTO_TCP,
 		.ioa_ttl = v4 || inp->inp_hops6 < 0 ? inp->inp_ttl :
 						      (uint8_t)inp->inp_hops6,
-		.ioa_tos = v4 ? inp->inp_tos : inp->inp_tclass6,
+		.ioa_tos = tcp_ecn_tos(tp, v4 ? inp->inp_tos : inp->inp_tclass6,
+		    fresh),
 	};
 
 	if (TCPTUN(tp->t_tcp, path_mtu_discovery) &&
@@ -704,12 +725,18 @@ tcp_send(struct tcpcb *tp, struct tcpsend *se)
 	uint32_t segsz = tp->t_mss > optlen + 32 ? tp->t_mss - optlen : 32;
 	bool rexmt = se->se_hole != NULL || se->se_tlp ||
 	    SEQ_LT(se->se_seq, tp->snd_max);
+	uint32_t len = tcp_qosrun(tp, se->se_seq, se->se_len, segsz);
+	bool fresh = se->se_len > 0 && !rexmt && !se->se_probe;
 	struct mbuf *m;
 	uint8_t *th;
 	int error;
 
-	if (se->se_len > segsz && tp->t_gsomax <= tp->t_maxseg) {
-		se->se_len = segsz;
+	if (len > segsz &&
+	    (tp->t_gsomax <= tp->t_maxseg || (tp->t_flags & TF_ECNCWR))) {
+		len = segsz;
+	}
+	if (len < se->se_len) {
+		se->se_len = len;
 		se->se_flags &= (uint8_t)~TH_FIN;
 	}
 	m = tcp_mkpacket(tp, se, TCP_HDRLEN + optlen);
@@ -718,12 +745,12 @@ tcp_send(struct tcpcb *tp, struct tcpsend *se)
 	}
 	th = mtod(m, uint8_t *);
 	memcpy(th + TCP_HDRLEN, opt, optlen);
-	tcp_mkheader(tp, se, th, TCP_HDRLEN + optlen);
+	tcp_mkheader(tp, se, th, TCP_HDRLEN + optlen, fresh);
 	tcp_offload(tp, m, se->se_len, segsz);
 	if (rexmt && se->se_len > 0) {
 		m->m_pkthdr.pkt_flags |= PKTF_TCP_REXMT;
 	}
-	error = tcp_ipout(tp, m);
+	error = tcp_ipout(tp, m, fresh);
 	if (error != 0) {
 		return tcp_send_failed(tp, se, error);
 	}
@@ -757,7 +784,7 @@ tcp_idlecheck(struct tcpcb *tp)
 static void
 tcp_stuckcheck(struct tcpcb *tp)
 {
-	if (TCPS_HAVEESTABLISHED(tp->t_state) &&
+	if (TCPS_HAVEESTABLISHED(tp->t_state) && !tp->t_inp->inp_waiting &&
 	    tp->t_so->so_snd.sb_cc > tp->snd_nxt - tp->snd_una &&
 	    !tcp_timer_active(tp, TCPT_REXMT) &&
 	    !tcp_timer_active(tp, TCPT_PERSIST)) {

@@ -60,7 +60,7 @@ tcp_inherit(struct tcpcb *tp, const struct tcpcb *from)
 	tp->t_notsentlowat = from->t_notsentlowat;
 	tp->t_wndclamp = from->t_wndclamp;
 	tp->t_rxtlimit = from->t_rxtlimit;
-	cc_use(tp, from->t_cc);
+	cc_use(tp, from->t_owncc != NULL ? from->t_owncc : from->t_cc);
 }
 
 static void
@@ -210,7 +210,7 @@ tcp_sendseqinit(struct tcpcb *tp, uint32_t iss)
 	tp->iss = iss;
 	tp->snd_una = tp->snd_nxt = tp->snd_max = tp->snd_up = iss;
 	tp->snd_recover = tp->snd_fack = tp->t_smallend = iss;
-	tp->t_reodsack = iss;
+	tp->t_reodsack = tp->t_ecnrecover = iss;
 }
 
 void

@@ -100,6 +100,9 @@ tcp_rtt_sample(struct tcpcb *tp, uint64_t rtt)
 	if (tp->t_minrtt == 0 || rtt < tp->t_minrtt) {
 		tp->t_minrtt = rtt;
 	}
+	if (tp->t_cc->cc_rtt != NULL) {
+		tp->t_cc->cc_rtt(tp, rtt);
+	}
 	tp->t_rxtshift = 0;
 	tcp_rto_set(tp);
 }
@@ -204,6 +207,10 @@ tcp_rexmt_window(struct tcpcb *tp)
 static bool
 tcp_timer_rexmt(struct tcpcb *tp)
 {
+	if (tcp_qosheld(tp)) {
+		tcp_rexmt_arm(tp); /* it may not go again now */
+		return true;
+	}
 	TCPSTAT_INC(tp->t_tcp, rexmttimeo);
 	if (tcp_giveup(tp)) {
 		tcp_timedout(tp);
@@ -277,6 +284,10 @@ tcp_persist_giveup(const struct tcpcb *tp)
 static bool
 tcp_timer_persist(struct tcpcb *tp)
 {
+	if (tcp_qosheld(tp)) {
+		tcp_persist_arm(tp);
+		return true;
+	}
 	TCPSTAT_INC(tp->t_tcp, persisttimeo);
 	if (tcp_persist_giveup(tp)) {
 		TCPSTAT_INC(tp->t_tcp, persistdrop);

@@ -7,6 +7,7 @@
  * number is limited; beyond it the oldest goes early.
  */
 #include "bsdcore/net/if.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/netinet/tcp_var.h"
 
 #define TW_MINHASH 64u
@@ -21,7 +22,8 @@ struct tcptw {
 	uint32_t tw_snd_nxt, tw_rcv_nxt;
 	uint32_t tw_tsrecent, tw_tsoff;
 	uint32_t tw_scope;
-	uint16_t tw_wnd; /* as last advertised */
+	struct portres *tw_res; /* keeps the port from other stacks */
+	uint16_t tw_wnd;	/* as last advertised */
 	uint8_t tw_tos, tw_ttl;
 	bool tw_ts; /* timestamps were in use */
 	bool tw_freebind;
@@ -105,6 +107,7 @@ tw_free(struct tcptw_table *tt, struct tcptw *tw)
 	LIST_REMOVE(tw, tw_hash);
 	TAILQ_REMOVE(&tt->tt_age, tw, tw_age);
 	tt->tt_count--;
+	in_portrelease(tt->tt_tcp->tcs_stack, tw->tw_res);
 	free(tw);
 }
 
@@ -192,6 +195,8 @@ tw_fill(struct tcptw *tw, const struct tcpcb *tp)
 	tw->tw_faddr = inp->inp_faddr;
 	tw->tw_lport = inp->inp_lport;
 	tw->tw_fport = inp->inp_fport;
+	tw->tw_res = inp->inp_res;
+	in_portref(tw->tw_res);
 	tw->tw_snd_nxt = tp->snd_max;
 	tw->tw_rcv_nxt = tp->rcv_nxt;
 	tw->tw_wnd = (uint16_t)u32min(tp->rcv_wnd >> tp->t_rcvscale, TCP_WINMAX);

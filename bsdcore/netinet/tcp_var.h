@@ -80,12 +80,14 @@ struct tcpseg {
 	union inaddr sg_laddr, sg_faddr; /* ours, the sender's */
 	uint16_t sg_lport, sg_fport;
 	uint32_t sg_seq, sg_ack;
-	uint32_t sg_len;   /* payload bytes */
-	uint32_t sg_wnd;   /* as on the wire until scaled */
-	uint32_t sg_iplen; /* bytes with the IP header */
-	uint8_t sg_svc;	   /* SVC_* */
-	uint32_t sg_count; /* wire segments merged into this one */
-	uint16_t sg_segsz; /* payload of each, 0: just one */
+	uint32_t sg_len;    /* payload bytes */
+	uint32_t sg_hdrlen; /* IP's and TCP's: in front of sg_m's data */
+	uint32_t sg_wnd;    /* as on the wire until scaled */
+	uint32_t sg_iplen;  /* bytes with the IP header */
+	uint32_t sg_count;  /* wire segments merged into this one */
+	uint16_t sg_segsz;  /* payload of each, 0: just one */
+	uint8_t sg_svc;	    /* SVC_* */
+	bool sg_ce;	    /* congestion experienced */
 	uint16_t sg_urp;
 	uint8_t sg_flags;   /* TH_* */
 	bool sg_needoutput; /* call tcp_output() when done */
@@ -129,6 +131,16 @@ struct tseg {
 };
 TAILQ_HEAD(tseghead, tseg);
 
+#define LEDBAT_MINUTES 4
+#define LEDBAT_RECENT 4
+struct ledbat {		    /* cc_ledbat.c; round trips in us, 0 unknown */
+	uint64_t lb_minute; /* of lb_base[0] */
+	uint64_t lb_cutat;  /* when the window may be cut again */
+	uint64_t lb_acked;  /* bytes toward the next step */
+	uint32_t lb_base[LEDBAT_MINUTES];
+	uint32_t lb_recent[LEDBAT_RECENT];
+	uint32_t lb_next;
+};
 struct cubic {			     /* cc_cubic.c */
 	uint64_t cu_epoch;	     /* ns; 0: none */
 	uint32_t cu_wmax, cu_k;	     /* bytes; ms */
@@ -195,8 +207,9 @@ struct tcpcb {
 	/* Loss (tcp_sack.c). */
 	struct sackhead t_holes;
 	uint32_t t_nholes;
-	uint32_t snd_fack; /* above the highest byte SACKed */
-	uint32_t t_pipe;   /* bytes in the network (RFC 6675) */
+	uint32_t t_ecnrecover; /* an ECE up to here has had its answer */
+	uint32_t snd_fack;     /* above the highest byte SACKed */
+	uint32_t t_pipe;       /* bytes in the network (RFC 6675) */
 	uint32_t t_sackedbytes;
 	uint32_t t_prrdelivered, t_prrout, t_prrflight; /* RFC 6937 */
 	uint8_t t_reowndmult; /* RACK.reo_wnd_mult - 1 */
@@ -229,8 +242,10 @@ struct tcpcb {
 	uint32_t t_segsin, t_segsout, t_rexmitpack;
 	uint64_t t_rcvbytes, t_ackedbytes, t_sentbytes, t_rexmitbytes;
 
+	const struct cc_algo *t_owncc; /* while LEDBAT stands in for it */
 	union {
 		struct cubic ccd_cubic;
+		struct ledbat ccd_ledbat;
 		uint32_t ccd_acked; /* newreno: bytes toward the next step */
 	} t_ccd;
 };
@@ -260,9 +275,13 @@ CTASSERT(sizeof(struct tcpcb) <= 1024);
 #define TF_FINSEEN 0x100000	/* t_finseq is good: a FIN came out of order */
 #define TF_BLACKHOLE 0x200000	/* segment size lowered on suspicion */
 #define TF_TLPSENT 0x400000
-#define TF_UNDO 0x800000     /* t_prev* are good */
-#define TF_REORDER 0x4000000 /* this path has reordered segments */
-#define TF_SYNCWND 0x2000000 /* a SYN was lost: initial window of one */
+#define TF_UNDO 0x800000       /* t_prev* are good */
+#define TF_ECN 0x8000000       /* both ends know ECN (RFC 3168) */
+#define TF_ECNASKED 0x10000000 /* our SYN said that we do */
+#define TF_ECNECHO 0x20000000  /* congestion was experienced: tell the peer */
+#define TF_ECNCWR 0x40000000   /* tell the peer that the window was cut */
+#define TF_REORDER 0x4000000   /* this path has reordered segments */
+#define TF_SYNCWND 0x2000000   /* a SYN was lost: initial window of one */
 
 #define intotcpcb(inp) ((struct tcpcb *)(inp)->inp_ppcb)
 static inline struct tcpcb *
@@ -350,6 +369,21 @@ struct tcpreply {
 void tcp_reply(struct stack *s, const struct tcpreply *tr);
 /* RST in answer to a segment that belongs nowhere (RFC 9293 3.10.7.1). */
 void tcp_reset_segment(struct stack *s, const struct tcpseg *sg);
+
+/* ---- tcp_ecn.c ---- */
+
+struct mbuf;
+/* Is congestion experienced written in a packet that starts at its IP header? */
+bool tcp_ecn_isce(const struct mbuf *m);
+/* Does a SYN ask for ECN, and do we want it? */
+bool tcp_ecn_offered(const struct tcp_state *tcp, const struct tcpseg *sg);
+void tcp_ecn_on(struct tcpcb *tp);
+/* The answer to our SYN; an acceptable segment of a connection. */
+void tcp_ecn_synsent(struct tcpcb *tp, const struct tcpseg *sg);
+void tcp_ecn_input(struct tcpcb *tp, const struct tcpseg *sg);
+/* ECE and CWR of a segment with these flags; the traffic class of its packet. */
+uint8_t tcp_ecn_flags(struct tcpcb *tp, uint8_t flags, bool fresh);
+uint8_t tcp_ecn_tos(const struct tcpcb *tp, uint8_t tos, bool fresh);
 
 /* ---- tcp_input.c ---- */
 

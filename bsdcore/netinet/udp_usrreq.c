@@ -5,7 +5,7 @@
 
 #include "bsdcore/net/if.h"
 #include "bsdcore/net/route.h"
-#include "bsdcore/netinet/in_pcb.h"
+#include "bsdcore/netinet/in_flow.h"
 #include "bsdcore/netinet/ip.h"
 #include "bsdcore/netinet/ip_icmp.h"
 #include "bsdcore/netinet/ip_var.h"
@@ -319,6 +319,9 @@ udp_input(struct stack *s, struct mbuf *m, int off)
 		udp_append_gso(s, inp, m, &ud);
 		return;
 	}
+	if (lomiss(s, m)) {
+		return;
+	}
 	st->uds_noport++;
 	if (s->s_udp->uds_blackhole) {
 		m_freem(m);
@@ -544,6 +547,11 @@ udp_send(struct socket *so, int flags, struct mbuf *m,
 	}
 	if (is.is_gso == 0) {
 		is.is_gso = inp->inp_gso;
+	}
+	if (in_flowsuspended(inp)) {
+		in_flowwait(inp);
+		m_freem(m);
+		return EWOULDBLOCK;
 	}
 	return udp_output(inp, m, &dst, port, &is);
 }

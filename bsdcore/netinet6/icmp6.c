@@ -197,8 +197,9 @@ icmp6_command(const uint8_t *icp, struct ctlparam *cp)
 	}
 }
 
-static void
-icmp6_errorinput(struct stack *s, const struct mbuf *m, uint32_t off,
+/* true: m has gone on to another stack. */
+static bool
+icmp6_errorinput(struct stack *s, struct mbuf *m, uint32_t off,
     const uint8_t *icp)
 {
 	struct icmp_stat *st = &s->s_icmp->ic_stat;
@@ -212,7 +213,7 @@ icmp6_errorinput(struct stack *s, const struct mbuf *m, uint32_t off,
 
 	if (cmd < 0 || m->m_pkthdr.len < q + IP6_HDRLEN + 8) {
 		st->ics6_badquote++;
-		return;
+		return false;
 	}
 	m_copydata(m, q, 1, &v);
 	m_copydata(m, q + 8, 16, &src);
@@ -223,11 +224,11 @@ icmp6_errorinput(struct stack *s, const struct mbuf *m, uint32_t off,
 	}
 	if ((v >> 4) != 6 || w.iw_off + 8 > m->m_pkthdr.len) {
 		st->ics6_badquote++;
-		return;
+		return false;
 	}
 	if (ifa_ifwithaddr(s, &src) == NULL) {
 		st->ics6_notours++;
-		return;
+		return false;
 	}
 	in_pktaddrs(m, &offender, &to);
 	cp.cp_thlen = u32min(m->m_pkthdr.len - w.iw_off, sizeof(th));
@@ -236,11 +237,15 @@ icmp6_errorinput(struct stack *s, const struct mbuf *m, uint32_t off,
 	cp.cp_faddr = &dst;
 	cp.cp_th = th;
 	cp.cp_offender = &offender;
+	if (icmp_lomiss(s, m, w.iw_nxt, &cp)) {
+		return true;
+	}
 	pr = &inetsw[s->s_ip_protox[w.iw_nxt == IPPROTO_ICMPV6 ? IPPROTO_ICMP :
 								 w.iw_nxt]];
 	if (pr->pr_ctlinput != NULL) {
 		pr->pr_ctlinput(s, cmd, &cp);
 	}
+	return false;
 }
 
 void
@@ -273,7 +278,9 @@ icmp6_input(struct stack *s, struct mbuf *m, int off)
 	case ICMP6_PACKET_TOO_BIG:
 	case ICMP6_TIME_EXCEEDED:
 	case ICMP6_PARAM_PROB:
-		icmp6_errorinput(s, m, (uint32_t)off, icp);
+		if (icmp6_errorinput(s, m, (uint32_t)off, icp)) {
+			return;
+		}
 		break;
 	default:
 		st->ics6_unknown++;

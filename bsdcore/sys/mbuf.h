@@ -75,6 +75,7 @@ struct mbpool;
 
 /* m_pkthdr.pkt_flags */
 #define PKTF_FLOW_ADV 0x0002 /* sender understands back-pressure */
+#define PKTF_ORDERED 0x0004  /* payload of a stream: PKT_ORDERED */
 #define PKTF_FORWARDED 0x10000
 #define PKTF_TCP_REXMT 0x200000
 
@@ -212,7 +213,7 @@ void mbpool_reap(struct mbpool *p);
  * lent until then. */
 void m_lend(struct mbuf *m, uint32_t refs, uint32_t charge);
 void m_lend_hold(struct mbuf *m, uint32_t refs);
-void m_lend_release(struct mbuf *m);
+void m_lend_release(struct mbuf *m, uint32_t refs);
 uint64_t mbpool_lent(const struct mbpool *p); /* bytes */
 
 /* The m_* family. Those that answer an mbuf have freed the chain when they

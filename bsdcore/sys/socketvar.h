@@ -125,6 +125,7 @@ struct socket {
 #define SOQ_BACKGROUND 0x04u /* in the background by decree */
 #define SOQ_RECVBG 0x08u
 #define SOQ_RECVSVC 0x10u /* SO_RECV_TRAFFIC_CLASS */
+#define SOQ_TAGGED 0x20u  /* there has been a tag */
 
 /* so_state */
 #define SS_NOFDREF 0x0001 /* the user closed it */
@@ -138,7 +139,8 @@ struct socket {
 #define SS_CONNPENDING 0x0100	 /* EINPROGRESS was answered, the end not */
 #define SS_CLOSING 0x0200	 /* the last call in flight closes */
 #define SS_SHUTDOWN 0x0400	 /* the user said shutdown(SHUT_WR) */
-#define SS_PEERDONE 0x1000	 /* the peer has ended its stream in order */
+#define SS_SUSPENDED 0x0800 /* datagrams: the way out is full, no POLLOUT */
+#define SS_PEERDONE 0x1000  /* the peer has ended its stream in order */
 
 /* Keep a socket while the lock is dropped; sorele() may free it, and closes it
  * if the user did meanwhile. */
@@ -231,6 +233,8 @@ void sbflush(struct sockbuf *sb);
 /* The chain mbuf that holds byte `off`, and where in it, remembering the
  * place for the next call (O(1) when called in order). */
 struct mbuf *sbsndptr(struct sockbuf *sb, uint32_t off, uint32_t *moff);
+/* Are their bytes of one tag (bsd_set_tag)? */
+bool sb_sametag(const struct mbuf *a, const struct mbuf *b);
 /* A cmsg to hand up with a datagram: level, type as in <netinet/in.h>. */
 struct mbuf *sbcreatecontrol(struct mbpool *p, const void *data, size_t len,
     int type, int level);

@@ -29,6 +29,7 @@ struct ifnet_state; /* net/if.h */
 struct ip_state;    /* netinet/ip_var.h */
 struct icmp_state;
 struct inpcbinfo;
+struct flow_state;  /* netinet/in_flow.h */
 struct gateway;	    /* kern/uipc_gateway.c */
 struct netisr;	    /* kern/kern_netisr.c */
 struct qos_state;   /* netinet/in_tclass.h */
@@ -66,6 +67,7 @@ struct stack {
 	struct tcp_state *s_tcp;
 	struct udp_state *s_udp;
 	struct netisr *s_netisr;
+	struct flow_state *s_flow; /* NULL: nobody shares our addresses */
 
 	struct relay *s_relay_work; /* to be run by stack_leave(); the first */
 	struct relay *s_relay_last;

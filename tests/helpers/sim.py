@@ -70,18 +70,22 @@ class Simulation:
         b_addr: str,
         *,
         fault: str | None = None,
+        classq: str | None = None,
         mtu: int = 1500,
         offload: bool = False,
         capture: str | None = None,
     ) -> tuple[str, str]:
         """A cable between two stacks; *fault* acts on what *a* sends and receives.
 
-        Answers the names of the two interfaces.
+        *classq* are class queues of *a*'s end, in front of its faults. Answers
+        the names of the two interfaces.
         """
         caps = None if offload else nic.Caps(0)
         left, right = nic.open_pair(mtu=mtu, caps=caps, pools=(self._pool, self._pool))
         if fault is not None:
             left = nic.wrap_fault(left, f"{fault},seed={self.seed}")
+        if classq is not None:
+            left = nic.wrap_classq(left, classq)
         if capture is not None:
             left = nic.wrap_pcapng(left, capture)
         names = []

@@ -22,6 +22,10 @@ BARS = {
     "usernet-bulk": "at least 1",
     "idle-memory": "at most 4096",
     "import-time": "at most 40",
+    "qos-latency": "at most 2",
+    "channel-pps": "at least 5",
+    "channel-pps-py": "at least 1",
+    "channel-10gb": "at least 1024",
 }
 
 

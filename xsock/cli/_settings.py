@@ -14,6 +14,7 @@ ROWS: Final = (
     ("mtu", "BYTES", "of the interface"),
     ("pcap", "FILE", "capture to a pcapng file; {pid} in it is replaced"),
     ("fault", "SPEC", "what goes wrong on the link, such as loss=1%%,delay=20ms"),
+    ("classq", "SPEC", "queues by class above the NIC: on, or such as rate=50mbit,target=5ms"),
     ("loopback", "MODE", "where 127.0.0.0/8 and ::1 lead: stack, host or both"),
     ("resolver", "WHO", "who resolves names: stack or host"),
     ("forward", "PORTS", "usernet: host ports let in, [tcp:|udp:][ADDRESS:]PORT[:PORT] or auto"),

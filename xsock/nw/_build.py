@@ -91,7 +91,12 @@ class Build:
 
         async def connect(candidate: Candidate) -> Any:
             return await dial(
-                connection._driver, candidate.endpoint, self.kind, candidate.options, parameters
+                connection._driver,
+                candidate.endpoint,
+                self.kind,
+                candidate.options,
+                parameters,
+                connection._tag.begin,
             )
 
         won = await establish(
@@ -107,7 +112,9 @@ class Build:
         started = driver.waits.time()
         error: EstablishmentError | None = None
         try:
-            return await dial(driver, to, self.kind, self.options, self.parameters)
+            return await dial(
+                driver, to, self.kind, self.options, self.parameters, connection._tag.begin
+            )
         except NetworkError as why:
             error = failed(why.errno or 0, endpoint=to)
             if isinstance(error, NoPath):

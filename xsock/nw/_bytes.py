@@ -32,6 +32,7 @@ from xsock.nw._loop import BUFFER, ENDED, READ, WRITE
 from xsock.nw._packet import Copied, Packet, PacketBatch, SendBuffer
 from xsock.nw._report import DataTransferReport, TCPInfo
 from xsock.nw._sockets import IPPROTO_TCP, abort, name_of, socket_attributes
+from xsock.nw._voucher import ServiceClass, adoption, current_adopted
 from xsock.nw._wait import TURN_OPS
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ TCP_INFO: Final = 11
 SHUT_WR: Final = 1
 LEND: Final = 1 << 20  # bytes that one receive_packet() or receive_batch() lends at most
 SMALL: Final = 16_384  # bytes; more is copied at once and not with the turn
+_adopted: Final = adoption.get
 _recv: Final = lib.bsd_recv
 _send: Final = lib.bsd_send
 _view: Final = ffi.buffer
@@ -268,6 +270,7 @@ class TCPConnection(ByteConnection):
         """Become READY on a connected socket. *is_inner*: another connection keeps this one."""
         self._started_at = self._driver.waits.time()
         self._so = handle
+        self._tag.begin(handle)
         self._watch(handle)
         if not is_inner:
             self._driver.remember(self)
@@ -367,6 +370,13 @@ class TCPConnection(ByteConnection):
             self._checked = self._driver.turn
             if data or (data := self._receive_now(max_bytes)):
                 return data
+
+    @property
+    def is_readable(self) -> bool:
+        """A receive() would not wait: for data, the end, or an error."""
+        if self._held or self._so is None:
+            return True
+        return bool(lib.bsd_poll(self._so) & ~WRITE)
 
     def _receive_now(self, max_bytes: int) -> bytes:
         """What is there; b"" if that is nothing. EndOfStream, or the connection's error."""
@@ -512,6 +522,11 @@ class TCPConnection(ByteConnection):
             await driver.waits.checkpoint()
             if not self._is_ready:
                 self._check_alive()
+        adopted = _adopted()
+        held = None if adopted is None else adopted.voucher
+        tag = self._tag
+        if held is not tag.voucher or context is not tag.context:
+            tag.change(self._so, held, context, self._submit_first)
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
         size = len(data)
@@ -609,6 +624,9 @@ class TCPConnection(ByteConnection):
             raise self._send_error.again()
         if self._is_finished:
             raise anyio.ClosedResourceError
+        held = current_adopted()
+        if held is not self._tag.voucher or self._tag.context is not None:
+            self._tag.change(self._so, held, None, self._submit_first)
         view = memoryview(data).cast("B")
         return self._push(view) if len(view) else 0
 
@@ -731,6 +749,9 @@ class TCPConnection(ByteConnection):
             await self._writable()
         finally:
             self._is_sending = False
+
+    def set_service_class(self, service_class: ServiceClass | None) -> None:
+        self._tag.choose(self._so, service_class, self._submit_first)
 
     # ---- attributes and reports ----
 

@@ -34,6 +34,8 @@ from xsock.nw._errors import (
 )
 from xsock.nw._path import evaluate
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
+from xsock.nw._tag import Tag
+from xsock.nw._voucher import Adoption, ServiceClass, adoption
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -213,6 +215,8 @@ class Connection(AsyncResource, TypedAttributeProvider):
         self._path_feeds: list[Feed[Path]] = []
         self._unlisten: Callable[[], None] | None = None
         self._started_at = 0.0
+        self._tag = Tag(build.stack.originators, self.parameters.service_class)
+        self._adopted: Adoption | None = None
         self._ready_at = 0.0
 
     def __repr__(self) -> str:
@@ -270,12 +274,14 @@ class Connection(AsyncResource, TypedAttributeProvider):
         """Begin to connect. Nothing happens if that has begun."""
         if self._state is State.SETUP:
             self._started_at = self._driver.waits.time()
+            self._adopted = adoption.get()
             self._driver.remember(self)
             self._enter(State.PREPARING)
             self._task = self._driver.spawn(self._prepare, f"connect {self.endpoint}")
 
     async def _prepare(self) -> None:
-        """From PREPARING to READY or FAILED; a task of the driver."""
+        """From PREPARING to READY or FAILED; a task of the driver, under start()'s voucher."""
+        adoption.set(self._adopted)
         limit = self.parameters.establish_timeout
         error: NetworkError | None = None
         with anyio.move_on_after(limit) as scope:
@@ -486,9 +492,9 @@ class Connection(AsyncResource, TypedAttributeProvider):
         """TCP's own figures; OSError if there is no TCP."""
         raise NetworkError(errno.EOPNOTSUPP)
 
-    def set_service_class(self, service_class: Any) -> None:
+    def set_service_class(self, service_class: ServiceClass | None) -> None:
         """The class of what is sent from now on, where the message names none."""
-        self._service_class = service_class
+        self._tag.choose(None, service_class)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

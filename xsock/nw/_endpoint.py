@@ -12,6 +12,7 @@ import ipaddress
 import urllib.parse
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from xsock.nw._value import Value, check_count
@@ -59,8 +60,8 @@ class Endpoint(Value):
             raise TypeError(f"kind: an EndpointKind is wanted, not {self.kind!r}")
         if self.interface is not None and not self.interface:
             raise ValueError("interface: the name of an interface is wanted, not ''")
-        if self.kind is EndpointKind.ADDRESS:
-            ipaddress.ip_address(self.name)
+        if self.kind is EndpointKind.ADDRESS and _address(self.name) is None:
+            raise ValueError(f"name: a numeric IP address is wanted, not {self.name!r}")
 
     @classmethod
     def host(cls, name: str, port: int, *, interface: str | None = None) -> Endpoint:
@@ -142,7 +143,8 @@ class Endpoint(Value):
     @property
     def sockaddr(self) -> tuple[str, int]:
         """(host, port), as sockets of both families take it; the scope goes with the host."""
-        link_local = self.family == AF_INET6 and ipaddress.ip_address(self.name).is_link_local
+        found = _address(self.name)
+        link_local = found is not None and found.version == 6 and found.is_link_local
         scope = f"%{self.interface}" if self.interface and link_local else ""
         return self.name + scope, self.port
 
@@ -170,6 +172,7 @@ class Endpoint(Value):
 EndpointLike = Endpoint | tuple[str, int] | str
 
 
+@lru_cache(maxsize=4096)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)

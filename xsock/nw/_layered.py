@@ -22,6 +22,7 @@ from xsock.nw._errors import ConnectionBroken, NetworkError
 from xsock.nw._options import candidates_of
 from xsock.nw._packet import Packet
 from xsock.nw._report import DataTransferReport, TCPInfo
+from xsock.nw._voucher import ServiceClass
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -46,9 +47,7 @@ class _Layered(Connection):
         options = candidates_of(self.options)[0]
         if transport is None:
             handle, options = await self._build.dial(self)
-            transport = TCPConnection(self._driver, self.endpoint, self._build)
-            transport._adopt(handle, is_inner=True)
-            self._transport = transport
+            self._transport = transport = self._carry(handle)
         try:
             self._top = await _stacking.establish(
                 transport, options, server_side=self._is_server,
@@ -63,10 +62,15 @@ class _Layered(Connection):
 
     def _accept(self, handle: Any) -> None:
         """Take an accepted socket and shake hands over it, from start() on."""
-        transport = TCPConnection(self._driver, self.endpoint, self._build)
-        transport._adopt(handle, is_inner=True)
-        self._transport, self._is_server = transport, True
+        self._transport, self._is_server = self._carry(handle), True
         self.start()
+
+    def _carry(self, handle: Any) -> TCPConnection:
+        """The transport over a connected socket; both are one to whoever pays."""
+        transport = TCPConnection(self._driver, self.endpoint, self._build)
+        transport._tag = self._tag
+        transport._adopt(handle, is_inner=True)
+        return transport
 
     def _release(self, error: NetworkError | None = None) -> None:
         transport, self._transport = self._transport, None
@@ -128,9 +132,10 @@ class _Layered(Connection):
             return super().data_transfer_report()
         return self._transport.data_transfer_report()
 
-    def set_service_class(self, service_class: Any) -> None:
-        super().set_service_class(service_class)
-        if self._transport is not None:
+    def set_service_class(self, service_class: ServiceClass | None) -> None:
+        if self._transport is None:
+            super().set_service_class(service_class)
+        else:
             self._transport.set_service_class(service_class)
 
 
@@ -200,6 +205,11 @@ class LayeredBytes(_Layered, ByteConnection):
         await self._ready_to_send()
         assert self._top is not None
         await self._call(self._top.send_eof)
+
+    @property
+    def is_readable(self) -> bool:
+        """A receive() would not wait, or only for the rest of a record."""
+        return bool(self._held) or self._top is None or bool(getattr(self._top, "is_readable", 0))
 
     @property
     def send_queue(self) -> int:

@@ -14,6 +14,7 @@ import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -85,8 +86,7 @@ class InterfaceInfo:
     @property
     def has_ipv6(self) -> bool:
         """It has an IPv6 address that reaches beyond its link."""
-        hosts = (ipaddress.ip_interface(address).ip for address in self.addresses)
-        return any(host.version == 6 and not host.is_link_local for host in hosts)
+        return any(map(_is_routable6, self.addresses))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +114,14 @@ class NetworkState:
     def route(self, address: str, allowed: Iterable[str] | None = None) -> RouteInfo | None:
         """The most specific route to an address, over the interfaces *allowed*."""
         names = {i.name for i in self.interfaces if i.is_up} if allowed is None else set(allowed)
-        target = ipaddress.ip_address(address)
-        best: tuple[int, RouteInfo] | None = None
+        version, target = _address(address)
+        longest, best = -1, None
         for route in self.routes:
-            network = _network(route.destination)
-            if target.version != network.version or target not in network:
-                continue
-            if route.interface in names and (best is None or network.prefixlen > best[0]):
-                best = (network.prefixlen, route)
-        return None if best is None else best[1]
+            family, first, mask, length = _network(route.destination)
+            leads = family == version and target & mask == first
+            if leads and length > longest and route.interface in names:
+                longest, best = length, route
+        return best
 
     def sources(self, allowed: Iterable[str] | None = None) -> list[Source]:
         """The stack's addresses, as source selection wants them."""
@@ -146,8 +145,25 @@ class NetworkState:
         return choose_source(address, self.sources(names), interface=own)
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(text, strict=False)
+# Taking text apart is most of the cost of judging a path.
+@lru_cache(maxsize=4096)
+def _network(text: str) -> tuple[int, int, int, int]:
+    """Version, first address, mask and prefix length."""
+    found = ipaddress.ip_network(text, strict=False)
+    return found.version, int(found.network_address), int(found.netmask), found.prefixlen
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> tuple[int, int]:
+    """Version and number."""
+    found = ipaddress.ip_address(text)
+    return found.version, int(found)
+
+
+@lru_cache(maxsize=256)
+def _is_routable6(text: str) -> bool:
+    host = ipaddress.ip_interface(text).ip
+    return host.version == 6 and not host.is_link_local
 
 
 def interface_type(name: str, flags: int) -> InterfaceType:
@@ -259,48 +275,50 @@ def evaluate(
     parameters: Parameters | None = None,
     *,
     generation: int = 0,
-    flaps: int = 0,
 ) -> Path:
     """The path to *endpoint*, or to anywhere. Where a name leads is not known yet: any
     interface will do."""
     parameters = parameters or _ANY
     allowed, reason = allowed_interfaces(state, endpoint, parameters)
-    names = [item.name for item in allowed]
     remote = endpoint if endpoint is not None and endpoint.is_numeric else None
     gateways: tuple[str, ...] = ()
     local = None
-    if remote is not None and reason is PathReason.NONE:
+    if reason is PathReason.NONE and remote is None:
+        gateways = _gateways(state, allowed)
+    elif reason is PathReason.NONE and remote is not None:
+        names = [item.name for item in allowed]
         route = state.route(remote.name, names)
-        reason = _reach(state, remote, route, parameters)
         source = state.source_for(remote.name, names)
-        if route is not None and reason is PathReason.NONE:
+        reason = _reach(state, remote, route, source, parameters)
+        if route is not None and source is not None and reason is PathReason.NONE:
             gateways = () if route.gateway is None else (route.gateway,)
-            local = None if source is None else source.address
+            local = source.address
             allowed.sort(key=lambda item: item.name != route.interface)
-    elif reason is PathReason.NONE:
-        gateways = tuple(
-            route.gateway
-            for route in state.routes
-            if route.gateway and route.interface in names and _is_default(route)
+    if reason is not PathReason.NONE:
+        return Path(
+            status=PathStatus.UNSATISFIED, reason=reason, remote=remote, generation=generation
         )
-    good = reason is PathReason.NONE
-    addresses = [address for item in allowed for address in item.addresses]
     return Path(
-        status=PathStatus.SATISFIED if good else PathStatus.UNSATISFIED,
-        reason=reason,
-        interfaces=tuple(allowed) if good else (),
+        status=PathStatus.SATISFIED,
+        interfaces=tuple(allowed),
         gateways=gateways,
         local=local,
         remote=remote,
-        is_expensive=good and allowed[0].is_expensive,
-        is_constrained=good and allowed[0].is_constrained,
-        has_ipv4=good and any("." in address for address in addresses),
-        has_ipv6=good and any(item.has_ipv6 for item in allowed),
-        has_dns=good and bool(state.servers),
-        mtu=allowed[0].mtu if good else 0,
+        is_expensive=allowed[0].is_expensive,
+        is_constrained=allowed[0].is_constrained,
+        has_ipv4=any("." in address for item in allowed for address in item.addresses),
+        has_ipv6=any(item.has_ipv6 for item in allowed),
+        has_dns=bool(state.servers),
+        mtu=allowed[0].mtu,
         generation=generation,
-        flaps=flaps,
     )
+
+
+def _gateways(state: NetworkState, allowed: list[InterfaceInfo]) -> tuple[str, ...]:
+    """Where packets to anywhere go."""
+    names = [item.name for item in allowed]
+    defaults = [route for route in state.routes if _is_default(route) and route.interface in names]
+    return tuple(route.gateway for route in defaults if route.gateway)
 
 
 _ANY: Final = Parameters()
@@ -351,21 +369,22 @@ def allowed_interfaces(
 
 
 def _reach(
-    state: NetworkState, remote: Endpoint, route: RouteInfo | None, parameters: Parameters
+    state: NetworkState,
+    remote: Endpoint,
+    route: RouteInfo | None,
+    source: Source | None,
+    parameters: Parameters,
 ) -> PathReason:
     """Why a numeric endpoint cannot be reached by *route*; NONE if it can."""
     if route is None:
         # A route over an interface that the parameters exclude is not the network's fault.
-        return PathReason.NO_ROUTE if state.route(remote.name) is None else (
-            PathReason.INTERFACE_PROHIBITED
-        )  # fmt: skip
+        others = state.route(remote.name)
+        return PathReason.NO_ROUTE if others is None else PathReason.INTERFACE_PROHIBITED
     if route.is_reject:
         return PathReason.REJECTED
     if parameters.local_only and route.gateway is not None:
         return PathReason.NOT_LOCAL
-    if state.source_for(remote.name) is None:
-        return PathReason.NO_ADDRESS
-    return PathReason.NONE
+    return PathReason.NO_ADDRESS if source is None else PathReason.NONE
 
 
 # ---- watching ----

@@ -71,7 +71,8 @@ def _number(address: str) -> tuple[int, int]:
     return (int(found) | MAPPED if found.version == 4 else int(found)), found.version
 
 
-def policy(address: str, table: Sequence[Policy] = POLICY_TABLE) -> Policy:
+@lru_cache(maxsize=4096)
+def policy(address: str, table: tuple[Policy, ...] = POLICY_TABLE) -> Policy:
     """The row for an address."""
     value = ipaddress.IPv6Address(_number(address)[0])
     for row in table:
@@ -80,6 +81,7 @@ def policy(address: str, table: Sequence[Policy] = POLICY_TABLE) -> Policy:
     raise ValueError(f"the policy table has no row for {address}")
 
 
+@lru_cache(maxsize=4096)
 def scope(address: str) -> int:
     """How far an address reaches (RFC 6724 3.1 and 3.2): 2 link, 5 site, 14 everywhere."""
     found = ipaddress.ip_address(address)
@@ -151,7 +153,7 @@ def sort_destinations(
     source_for: Callable[[str], Source | None],
     *,
     address_of: Callable[[T], str] = str,
-    table: Sequence[Policy] = POLICY_TABLE,
+    table: tuple[Policy, ...] = POLICY_TABLE,
 ) -> list[T]:
     """*destinations* in the order to try them (RFC 6724 6), otherwise as they came (rule 10).
 

@@ -13,12 +13,14 @@ from xsock.nw._build import Build
 from xsock.nw._connection import Connection
 from xsock.nw._datagram import DatagramSocket
 from xsock.nw._endpoint import Endpoint, EndpointLike
+from xsock.nw._ledger import Ledger
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
 from xsock.nw._options import TCP, TLS, UDP, ProtocolOptions
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import NetworkState, PathMonitor, PathWatch, read_state
 from xsock.nw._resolve import Names
+from xsock.nw._voucher import Grant, Originator, Originators, QoS, ServiceClass
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -52,6 +54,7 @@ class Stack:
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
         self.names = Names()
+        self.originators = Originators()
         self._path_watch: PathWatch | None = None
         self._watching: Task | None = None
 
@@ -140,6 +143,23 @@ class Stack:
         return PathMonitor(
             self.path_watch, endpoint, parameters, required=required, prohibited=prohibited
         )
+
+    # ---- who pays ----
+
+    @property
+    def ledger(self) -> Ledger:
+        """What every originator has sent and received over this stack."""
+        return Ledger(self.originators, lambda: [self.driver.core])
+
+    def grant(
+        self,
+        originator: Originator,
+        *,
+        qos: QoS = QoS.USER_INTERACTIVE,
+        service_class: ServiceClass = ServiceClass.CONTROL,
+    ) -> Grant:
+        """Let vouchers of *originator* be raised so far."""
+        return self.originators.grant(originator, qos=qos, service_class=service_class)
 
     # ---- connections ----
 

@@ -21,12 +21,15 @@ struct cc_algo {
 	/* A loss: set snd_ssthresh. The caller sets snd_cwnd. flight: bytes
 	 * outstanding when it happened. */
 	void (*cc_loss)(struct tcpcb *tp, uint32_t flight);
+	/* A round trip of rtt ns was measured; may be NULL. */
+	void (*cc_rtt)(struct tcpcb *tp, uint64_t rtt);
 	/* The connection was idle, or a timeout has been undone. */
 	void (*cc_reset)(struct tcpcb *tp);
 };
 
 extern const struct cc_algo cc_newreno;
 extern const struct cc_algo cc_cubic;
+extern const struct cc_algo cc_ledbat;
 
 /* NULL: no such algorithm. */
 const struct cc_algo *cc_byname(const char *name);

@@ -60,6 +60,9 @@ cc_byname(const char *name)
 	if (strcmp(name, "cubic") == 0) {
 		return &cc_cubic;
 	}
+	if (strcmp(name, "ledbat") == 0) {
+		return &cc_ledbat;
+	}
 	/* Linux calls its NewReno "reno". */
 	if (strcmp(name, "newreno") == 0 || strcmp(name, "reno") == 0) {
 		return &cc_newreno;

@@ -375,9 +375,9 @@ TEST(loopback_queue)
 	CHECK_EQ(error, ENOBUFS);
 	CHECK_EQ(n, 4097);
 	stack_leave(h.h_s); /* within its budget */
-	CHECK_EQ(lo->if_snd.mq_len, 4096 - LO_BUDGET);
+	CHECK_EQ(h.h_s->s_if->ifs_loq.mq_len, 4096 - LO_BUDGET);
 	ls_run(h.h_s, h.h_s->s_now);
-	CHECK_EQ(lo->if_snd.mq_len, 0);
+	CHECK_EQ(h.h_s->s_if->ifs_loq.mq_len, 0);
 	CHECK_EQ(if_setflags(lo, 0, IFF_UP_), 0);
 	CHECK_EQ(looutput(lo, frame(&h, 0, 60), NULL, NULL), ENETDOWN);
 	host_free(&h);

@@ -293,53 +293,6 @@ TEST(connect_errors)
 	is_free(s);
 }
 
-static int nreserved;
-
-static int
-ns_reserve(void *arg, uint8_t proto, const union inaddr *laddr, uint16_t port,
-    bool exclusive)
-{
-	(void)laddr;
-	(void)exclusive;
-	CHECK(arg == &nreserved);
-	CHECK_EQ(proto, IPPROTO_UDP);
-	if (port == 53) {
-		return EADDRINUSE;
-	}
-	nreserved++;
-	return 0;
-}
-
-static void
-ns_release(void *arg, uint8_t proto, const union inaddr *laddr, uint16_t port)
-{
-	(void)arg;
-	(void)proto;
-	(void)laddr;
-	(void)port;
-	nreserved--;
-}
-
-TEST(shared_namespace)
-{
-	static const struct netns_ops ops = { ns_reserve, ns_release };
-	struct testif *ti;
-	struct stack *s = is_new(&ti);
-	struct socket *a = sock(s, AF_INET, SOCK_DGRAM, 0);
-	struct socket *b = sock(s, AF_INET, SOCK_DGRAM, 0);
-
-	s->s_udbinfo->ipi_netns = &ops;
-	s->s_udbinfo->ipi_netns_arg = &nreserved;
-	CHECK_EQ(is_bind(a, "0.0.0.0", 53), EADDRINUSE);
-	CHECK_EQ(is_bind(a, "0.0.0.0", 54), 0);
-	CHECK_EQ(is_connect(b, "10.0.0.2", 9), 0);
-	CHECK_EQ(nreserved, 2);
-	soclose(a);
-	soclose(b);
-	CHECK_EQ(nreserved, 0);
-	is_free(s);
-}
-
 TESTS(RUN(bind_rules), RUN(bind_errors), RUN(listen_conflict),
     RUN(lookup_order), RUN(reuseport_spreads), RUN(many_connected),
-    RUN(ephemeral), RUN(connect_errors), RUN(shared_namespace))
+    RUN(ephemeral), RUN(connect_errors))

@@ -230,6 +230,36 @@ TEST(packets_without_a_flow_are_told_apart_by_address)
 	teardown();
 }
 
+TEST(a_stream_of_several_classes_stays_in_order)
+{
+	struct pkt *p;
+
+	setup((struct nic_classq){
+	    .rate_bps = 10 * MBIT, .burst = 1, .target_ns = PATIENT });
+	for (uint32_t i = 0; i < 60; i++) {
+		static const uint8_t svc[6] = { SVC_BK, SVC_BK, SVC_VI, SVC_BK,
+			SVC_BE, SVC_RD };
+
+		p = fake_frame(pool, i, FRAME);
+		p->p_svc = svc[i % 6];
+		p->p_flowid = 4;
+		p->p_flags = PKT_ORDERED;
+		CHECK_EQ(port->pt_output(port, &p, 1, 0), 1);
+		send_frame(1000 + i, SVC_BE, 5, FRAME, 0);
+	}
+	run(UINT64_MAX - 1);
+	CHECK_EQ(lower->fk_nout, 120);
+	for (uint32_t i = 0, next[2] = { 0, 0 }; i < 120; i++) {
+		uint32_t number = fake_number(lower->fk_out[i]);
+
+		CHECK_EQ(number % 1000, next[number / 1000]++);
+	}
+	for (int i = 0; i < SVC_QUEUES; i++) {
+		CHECK_EQ(stats(i).pkts + stats(i).bytes + stats(i).flows, 0);
+	}
+	teardown();
+}
+
 TEST(the_rate_is_kept_after_the_burst)
 {
 	setup((struct nic_classq){
@@ -604,6 +634,7 @@ TESTS(RUN(an_empty_queue_lets_everything_past),
     RUN(no_class_starves), RUN(more_flows_get_a_class_more_up_to_its_maximum),
     RUN(flows_of_a_class_share_it_and_a_new_one_goes_first),
     RUN(packets_without_a_flow_are_told_apart_by_address),
+    RUN(a_stream_of_several_classes_stays_in_order),
     RUN(the_rate_is_kept_after_the_burst),
     RUN(a_rate_that_divides_nothing_loses_nothing),
     RUN(a_rate_cuts_super_segments_first),
