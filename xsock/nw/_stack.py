@@ -12,6 +12,7 @@ from bsdcore.stack import Stack as Core
 from xsock.nw._build import Build
 from xsock.nw._connection import Connection
 from xsock.nw._endpoint import Endpoint, EndpointLike
+from xsock.nw._host import Beside
 from xsock.nw._ledger import Ledger
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
@@ -44,10 +45,11 @@ class Stack:
     """
 
     def __init__(
-        self, core: Callable[[], Core] | None = None, *, close_timeout: float = CLOSE_TIMEOUT
-    ) -> None:
+        self, core: Callable[[], Core | Beside] | None = None, *,
+        close_timeout: float = CLOSE_TIMEOUT,
+    ) -> None:  # fmt: skip
         self._make_core = core or _loopback
-        self._core: Core | None = None
+        self._core: Core | Beside | None = None
         self._driver: Driver | None = None
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
@@ -61,6 +63,12 @@ class Stack:
         """A Stack by itself, with nothing but a loopback interface."""
         return cls(_loopback)
 
+    @classmethod
+    def host(cls, process: Any = None) -> Stack:
+        """A Stack beside that of *process*, an xsock Stack, or this process's own: with its
+        interfaces, addresses and space of ports, and without its thread."""
+        return cls(lambda: Beside(process))
+
     @property
     def driver(self) -> Driver:
         """What runs the stack; RuntimeError outside ``async with``."""
@@ -71,8 +79,11 @@ class Stack:
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise RuntimeError("this Stack is open already")
-        self._core = self._make_core()
-        self._driver = Driver(self._core)
+        made = self._core = self._make_core()
+        if isinstance(made, Core):
+            self._driver = Driver(made)
+        else:
+            self._driver = Driver(made.core, made.doorbell)
         self._token = _current.set(self)
         return self
 
