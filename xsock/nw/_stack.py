@@ -13,6 +13,7 @@ from xsock.nw._build import Build
 from xsock.nw._connection import Connection
 from xsock.nw._datagram import DatagramSocket
 from xsock.nw._endpoint import Endpoint, EndpointLike
+from xsock.nw._host import Beside
 from xsock.nw._ledger import Ledger
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
@@ -46,10 +47,11 @@ class Stack:
     """
 
     def __init__(
-        self, core: Callable[[], Core] | None = None, *, close_timeout: float = CLOSE_TIMEOUT
-    ) -> None:
+        self, core: Callable[[], Core | Beside] | None = None, *,
+        close_timeout: float = CLOSE_TIMEOUT,
+    ) -> None:  # fmt: skip
         self._make_core = core or _loopback
-        self._core: Core | None = None
+        self._core: Core | Beside | None = None
         self._driver: Driver | None = None
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
@@ -63,6 +65,12 @@ class Stack:
         """A Stack by itself, with nothing but a loopback interface."""
         return cls(_loopback)
 
+    @classmethod
+    def host(cls, process: Any = None) -> Stack:
+        """A Stack beside that of *process*, an xsock Stack, or this process's own: with its
+        interfaces, addresses and space of ports, and without its thread."""
+        return cls(lambda: Beside(process))
+
     @property
     def driver(self) -> Driver:
         """What runs the stack; RuntimeError outside ``async with``."""
@@ -73,8 +81,11 @@ class Stack:
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise RuntimeError("this Stack is open already")
-        self._core = self._make_core()
-        self._driver = Driver(self._core)
+        made = self._core = self._make_core()
+        if isinstance(made, Core):
+            self._driver = Driver(made)
+        else:
+            self._driver = Driver(made.core, made.doorbell)
         self._token = _current.set(self)
         return self
 
