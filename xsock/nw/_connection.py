@@ -9,11 +9,12 @@ parameters ask to wait rather than fail. After FAILED or CANCELLED nothing happe
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -330,6 +331,14 @@ class Connection(AsyncResource, TypedAttributeProvider):
     async def _establish(self) -> None:
         """Connect; EstablishmentError if that failed. A cancelled one leaves nothing behind."""
 
+    def _forward(self, pieces: Sequence[Any]) -> bool:
+        """Queue lent memory: for connections that can."""
+        raise NetworkError(errno.EOPNOTSUPP, "packets cannot be forwarded to it")
+
+    def _forward_datagrams(self, views: Sequence[memoryview]) -> int:
+        """Queue datagrams: for connections that can."""
+        raise NetworkError(errno.EOPNOTSUPP, "datagrams cannot be forwarded to it")
+
     @abstractmethod
     def _release(self, error: NetworkError | None = None) -> None:
         """End the transport at once, and wake whoever waits for it."""
@@ -481,7 +490,7 @@ class Connection(AsyncResource, TypedAttributeProvider):
 
     def tcp_info(self) -> TCPInfo:
         """TCP's own figures; OSError if there is no TCP."""
-        raise NetworkError(95)
+        raise NetworkError(errno.EOPNOTSUPP)
 
     def set_service_class(self, service_class: ServiceClass | None) -> None:
         """The class of what is sent from now on, where the message names none."""
