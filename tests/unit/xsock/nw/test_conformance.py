@@ -83,6 +83,37 @@ async def test_a_change_of_class_flushes_what_was_queued(net: Any) -> None:
     assert classes(net.stack, PAYER) == {ServiceClass.BACKGROUND}
 
 
+async def test_every_way_to_send(net: Any) -> None:
+    near, far = await net.pair()
+    for service_class, send in enumerate((send_reserved, send_forwarded, send_tried, send_many)):
+        chosen = list(ServiceClass)[service_class + 1]
+        with Voucher(service_class=chosen, originator=PAYER).adopt():
+            await send(near, far)
+        await far.receive_exactly(len(DATA))
+        assert chosen in classes(net.stack, PAYER)
+
+
+async def send_reserved(near: Any, far: Any) -> None:
+    with await near.reserve(len(DATA)) as room:
+        room.view[:] = DATA
+        room.commit(len(DATA))
+
+
+async def send_forwarded(near: Any, far: Any) -> None:
+    with Voucher().adopt():
+        await far.send(DATA)
+    with await near.receive_packet() as packet:
+        assert packet.forward(near)
+
+
+async def send_tried(near: Any, far: Any) -> None:
+    assert near.try_send(DATA) == len(DATA)
+
+
+async def send_many(near: Any, far: Any) -> None:
+    assert await near.send_many([DATA[:500], DATA[500:]]) == 2
+
+
 async def test_nested_tasks_and_threads(net: Any) -> None:
     near, far = await net.pair()
 
