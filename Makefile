@@ -7,6 +7,7 @@ CC ?= cc
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 FUZZ_CC ?= clang-14
 FUZZ_SECONDS ?= 10
+TSAN_UNITS ?= ^test_(ring|upipe|channel|skmem|fsw|port_feth|threads|kern_netisr)
 # Further arguments, as in: make test PYTEST="-k socket -x"
 PYTEST ?=
 BIN := $(abspath $(VENV))/bin
@@ -22,7 +23,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 .PHONY: help build demo test check asan ubsan tsan fuzz bench fmt clean distclean \
-	venv compiler ext units lint werror
+	tsan-units venv compiler ext units lint werror
 
 help:
 	@echo "make demo | test | check | build | asan | ubsan | tsan | fuzz | bench | fmt | clean"
@@ -67,7 +68,7 @@ werror: venv
 	    -DXSOCK_TESTS=ON; \
 	else cmake/missing.sh $(FUZZ_CC) clang-14; fi
 
-check: lint werror
+check: lint werror tsan-units
 	@cmake/sanitize.sh "$(CC)" "$(BIN)" address,undefined
 	@$(MAKE) --no-print-directory fuzz
 	@echo "check: passed"
@@ -80,6 +81,10 @@ ubsan: build
 
 tsan: build
 	@cmake/sanitize.sh "$(CC)" "$(BIN)" thread $(PYTEST)
+
+# Whatever runs in several threads at C's level: rings, channels, ports, netisr.
+tsan-units: venv compiler
+	@UNITS='$(TSAN_UNITS)' cmake/sanitize.sh "$(CC)" "$(BIN)" thread
 
 # Each fuzzer for FUZZ_SECONDS, from the corpus kept in the tree.
 fuzz: venv

@@ -274,17 +274,18 @@ evloop_report(struct evloop *el, struct evq_entry *ee)
 	int ev = sopoll(so) & (LOOP_ALWAYS | (int)want);
 
 	d->len = 0;
-	if (wish > 0 && so->so_rcv.sb_cc > 0 &&
-	    !(so->so_proto->pr_flags & PR_ATOMIC)) {
+	wish = u32min(wish, so->so_rcv.sb_cc);
+	if (wish > 0 && !(so->so_proto->pr_flags & PR_ATOMIC)) {
 		uint32_t room = (uint32_t)el->el_mem.nbuf - el->el_nbuf;
 
-		wish = u32min(wish, so->so_rcv.sb_cc);
-		if (wish > room && el->el_nbuf > 0) {
-			return false;
+		if (wish <= BSD_HAND_MAX) {
+			if (wish > room && el->el_nbuf > 0) {
+				return false;
+			}
+			d->off = el->el_nbuf;
+			d->len = evloop_hand(el, so, u32min(wish, room));
+			el->el_nbuf += d->len;
 		}
-		d->off = el->el_nbuf;
-		d->len = evloop_hand(el, so, u32min(wish, room));
-		el->el_nbuf += d->len;
 		sl->wish = 0;
 	}
 	sl->want &= ~(uint32_t)ev;

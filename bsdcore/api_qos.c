@@ -25,6 +25,7 @@ bsd_set_tag(struct socket *so, int svc, uint32_t origin)
 		return -error;
 	}
 	so->so_origin = origin;
+	so->so_qosflags |= SOQ_TAGGED;
 	if (svc >= 0) {
 		so->so_tagsvc = (uint8_t)svc;
 		so->so_qosflags |= SOQ_TAGSVC;

@@ -23,6 +23,7 @@ Lent, the socket or the stack meanwhile.
 from __future__ import annotations
 
 from array import array
+from errno import ENOBUFS
 from functools import partial
 from struct import Struct
 
@@ -242,6 +243,31 @@ class LoopStack:
             answer.append(Lent(memory, start, ffi.cast("char *", piece.base), piece.len))
             start += piece.len
         return answer
+
+    def read(self, handle: Handle, size: int) -> bytes:
+        """Up to *size* received bytes of a stream, copied once; ``b""`` at its end.
+
+        BlockingIOError if there are none. The way for kilobytes: ``bsd_recv`` into
+        a buffer, to be copied from there, is better for less.
+        """
+        lent = self._lent
+        got = lib.bsd_recv_lend(handle, size, SEGMENTS, lent)
+        if got <= 0:
+            if got == -ENOBUFS:
+                buffer = ffi.new("char[]", min(size, MAX_RESERVE))
+                got = check(lib.bsd_recv(handle, buffer, len(buffer), 0, ffi.NULL, 0))
+                return bytes(ffi.buffer(buffer, got))
+            check(got)
+            return b""
+        memory, count = lent.lend, lent.count
+        if count == 1:
+            data = bytes(ffi.buffer(lent.base, got))
+        else:
+            iov = self._iov
+            lib.bsd_lend_iov(memory, iov, SEGMENTS)
+            data = b"".join([ffi.buffer(iov[i].base, iov[i].len) for i in range(count)])
+        lib.bsd_lend_drop(memory, count)
+        return data
 
     def reserve(self, handle: Handle, size: int) -> Lent:
         """*size* writable bytes (65536 at most) to be sent by :meth:`send_lent`."""

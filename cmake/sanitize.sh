@@ -3,6 +3,9 @@
 # -fsanitize=SANITIZERS under build/, runs the C unit tests and then pytest
 # with the sanitized extensions in place of the ordinary ones.
 #
+# With UNITS=REGEX in the environment: only the C unit tests whose names match,
+# and no Python.
+#
 # The interpreter is not instrumented, so the run-time library is preloaded,
 # and what the interpreter does not free at exit is not reported.
 set -eu -o pipefail
@@ -11,6 +14,9 @@ shift 3
 name=${sanitizers/,/-}
 tag=$("$bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 dir=build/$name-py$tag
+if [ -n "${UNITS:-}" ]; then
+	dir=build/$name-units
+fi
 export PATH="$bin:$PATH"
 
 case $sanitizers in
@@ -22,6 +28,16 @@ runtime=$("$cc" -print-file-name="$runtime")
 if [ ! -e "$runtime" ]; then
 	echo "xsock: $cc has no $runtime: apt-get install libgcc-12-dev, or CC=gcc" >&2
 	exit 1
+fi
+
+if [ -n "${UNITS:-}" ]; then
+	cmake/build.sh "$bin" "$dir" -DCMAKE_C_COMPILER="$cc" -DXSOCK_EXT=OFF -DXSOCK_TESTS=ON \
+		-DXSOCK_SANITIZE="$sanitizers"
+	echo "$sanitizers: C unit tests $UNITS"
+	TSAN_OPTIONS=second_deadlock_stack=1 ctest --test-dir "$dir" -R "$UNITS" -j "${JOBS:-2}" \
+		--output-on-failure --no-tests=error |
+		{ grep -v -e '^Internal ctest' -e '^ *Start ' -e '^Test project' || true; }
+	exit 0
 fi
 
 cmake/build.sh "$bin" "$dir" -DCMAKE_C_COMPILER="$cc" -DPython_EXECUTABLE="$bin/python" \

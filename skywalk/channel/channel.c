@@ -289,6 +289,9 @@ sk_channel_forked(struct channel *ch)
 	/* The parent's end must not notice: nothing is written or rung. */
 	atomic_store(&ch->ch_reason, SK_DEFUNCT);
 	skmem_arena_redirect(ch->ch_arena);
+	/* Nor may the child's copy hide that the parent has died. */
+	fds_close(&ch->ch_control, 1);
+	ch->ch_control = -1;
 }
 
 int

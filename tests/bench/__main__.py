@@ -6,10 +6,10 @@ import argparse
 import json
 import sys
 
-from tests.bench import loopback, process, qos, usernet, veth
+from tests.bench import channel, loopback, process, qos, usernet, veth
 from tests.bench.case import PAIRS, run_case
 
-CASES = {c.name: c for m in (loopback, veth, usernet, process, qos) for c in m.CASES}
+CASES = {c.name: c for m in (loopback, veth, usernet, process, qos, channel) for c in m.CASES}
 
 
 def main() -> int:

@@ -23,6 +23,9 @@ BARS = {
     "idle-memory": "at most 4096",
     "import-time": "at most 40",
     "qos-latency": "at most 2",
+    "channel-pps": "at least 5",
+    "channel-pps-py": "at least 1",
+    "channel-10gb": "at least 1024",
 }
 
 

@@ -338,6 +338,13 @@ class TCPConnection(ByteConnection):
             if data or (data := self._receive_now(max_bytes)):
                 return data
 
+    @property
+    def is_readable(self) -> bool:
+        """A receive() would not wait: for data, the end, or an error."""
+        if self._held or self._so is None:
+            return True
+        return bool(lib.bsd_poll(self._so) & ~WRITE)
+
     def _receive_now(self, max_bytes: int) -> bytes:
         """What is there; b"" if that is nothing. EndOfStream, or the connection's error."""
         so = self._so

@@ -207,6 +207,11 @@ class LayeredBytes(_Layered, ByteConnection):
         await self._call(self._top.send_eof)
 
     @property
+    def is_readable(self) -> bool:
+        """A receive() would not wait, or only for the rest of a record."""
+        return bool(self._held) or self._top is None or bool(getattr(self._top, "is_readable", 0))
+
+    @property
     def send_queue(self) -> int:
         """Bytes of the transport that the peer has not acknowledged."""
         return 0 if self._transport is None else self._transport.send_queue

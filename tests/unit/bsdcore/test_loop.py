@@ -295,6 +295,50 @@ def test_views_outlive_the_stack() -> None:
     del views, reserved, client, server
 
 
+def test_much_is_told_of_and_read_with_one_copy(host: Host) -> None:
+    client, server = host.pair()
+    b = host.loop.add(server.handle)
+    data = bytes(range(256)) * 200
+    assert client.send(data, 0, 0) == len(data)
+    host.loop.slots[4 * b + WISH] = 65536
+    ((_, events, _, length, left, _),) = host.turn()
+    assert (events, length, left) == (POLLIN, 0, len(data))
+    assert host.loop.slots[4 * b + WISH] == 0
+    assert host.loop.read(server.handle, 1000) == data[:1000]
+    host.stack.sysctl["kern.ipc.lendmax"] = 0
+    assert host.loop.read(server.handle, 1000) == data[1000:2000]
+    host.stack.sysctl["kern.ipc.lendmax"] = 1 << 20
+    assert host.loop.read(server.handle, 65536) == data[2000:]
+    with pytest.raises(BlockingIOError):
+        host.loop.read(server.handle, 1)
+    client.shutdown(1)
+    host.turn()
+    assert host.loop.read(server.handle, 1) == b""
+
+
+def test_a_refused_connection_is_told_with_its_errno(host: Host) -> None:
+    client = host.stack.socket(2, TCP)
+    a = host.loop.add(client.handle)
+    with suppress(BlockingIOError):
+        client.connect("127.0.0.1", 81, 0)
+    ((slot, events, _, _, _, error),) = host.turn()
+    assert (slot, error) == (a, errno.ECONNREFUSED)
+    assert events & (POLLERR | POLLHUP) == POLLERR | POLLHUP
+
+
+def test_a_connection_that_stands_is_told_as_writable(host: Host) -> None:
+    client = host.stack.socket(2, TCP)
+    a = host.loop.add(client.handle)
+    list(host.loop.turn(host.now))
+    host.loop.slots[4 * a + WANT] = POLLOUT
+    host.loop.look(a)
+    with suppress(BlockingIOError):
+        client.connect("127.0.0.1", 80, 0)
+    ((slot, events, _, _, _, error),) = host.turn()
+    assert (slot, events, error) == (a, POLLOUT, 0)
+    assert host.loop.slots[4 * a + ROOM] > 0
+
+
 def test_what_may_be_lent_is_bounded(host: Host) -> None:
     client, server = host.pair()
     host.stack.sysctl["kern.ipc.lendmax"] = 100_000

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "tests/unit/c/tcpnet.h"
@@ -299,6 +300,57 @@ TEST(lent_memory_outlives_all)
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 }
 
+#define HANDED 2000
+
+struct handing {
+	struct bsd_lent hd_lent[HANDED];
+	_Atomic int hd_n; /* so many are the other thread's */
+};
+
+static void *
+release_handed(void *arg)
+{
+	struct handing *hd = arg;
+
+	for (int i = 0; i < HANDED; i++) {
+		while (atomic_load_explicit(&hd->hd_n, memory_order_acquire) <=
+		    i) {
+			sched_yield();
+		}
+		CHECK_EQ(hd->hd_lent[i].base[299], i & 0xff);
+		bsd_lend_release(hd->hd_lent[i].lend, NULL);
+	}
+	return NULL;
+}
+
+/* The loop goes on while another thread gives memory back. */
+TEST(released_by_another_thread)
+{
+	static struct handing hd;
+	struct bsd_memstat m;
+	struct tcpnet tn;
+	struct side sd[2];
+	pthread_t thread;
+
+	sides_open(&tn, sd, 0);
+	CHECK_EQ(pthread_create(&thread, NULL, release_handed, &hd), 0);
+	for (int i = 0; i < HANDED; i++) {
+		unsigned char data[300];
+
+		memset(data, i, sizeof(data));
+		CHECK(submit(&tn, &sd[0], data, sizeof(data)) >= 0);
+		CHECK_EQ(turn(&tn, &sd[1]), 1);
+		CHECK_EQ(bsd_recv_lend(sd[1].sd_so, 1000, 1, &hd.hd_lent[i]),
+		    300);
+		atomic_store_explicit(&hd.hd_n, i + 1, memory_order_release);
+	}
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	(void)turn(&tn, &sd[1]);
+	bsd_memstat(tn.tn_s[1], &m);
+	CHECK_EQ(m.lent, 0);
+	sides_close(&tn, sd);
+}
+
 /* Sent by reference, over the wire: retransmitted from the same memory. */
 TEST(send_by_reference)
 {
@@ -519,6 +571,7 @@ TEST(datagram_forwarded)
 
 TESTS(RUN(request_response), RUN(bad_submissions), RUN(slots_run_out),
     RUN(short_of_memory), RUN(lend_segments), RUN(lend_cut),
-    RUN(lent_memory_outlives_all), RUN(send_by_reference),
-    RUN(send_by_reference_blocks), RUN(batch_segmented), RUN(batch_cut),
-    RUN(batch_to_many), RUN(batch_errors), RUN(datagram_forwarded))
+    RUN(lent_memory_outlives_all), RUN(released_by_another_thread),
+    RUN(send_by_reference), RUN(send_by_reference_blocks), RUN(batch_segmented),
+    RUN(batch_cut), RUN(batch_to_many), RUN(batch_errors),
+    RUN(datagram_forwarded))
