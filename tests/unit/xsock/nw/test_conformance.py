@@ -13,14 +13,17 @@ import anyio.to_thread
 import pytest
 
 import nic
+import xsock
 from bsdcore import netstat
 from bsdcore.stack import Stack as Core
+from tests.helpers.nameserver import ADDRESS, name_server
 from xsock import _resolver, nw
 from xsock.nw._context import ContentContext
 from xsock.nw._endpoint import Endpoint
 from xsock.nw._ledger import Traffic
 from xsock.nw._options import TCP
 from xsock.nw._parameters import Parameters
+from xsock.nw._resolve import Names
 from xsock.nw._voucher import Originator, QoS, ServiceClass, Voucher, qos
 
 pytestmark = pytest.mark.anyio
@@ -273,3 +276,23 @@ async def test_exactly_one_leaf_gets_the_data(
                 await four.accept()
             assert scope.cancelled_caught
         far.abort()
+
+
+ZONE = {("served.example.", "A"): ["127.0.0.1"]}
+
+
+async def test_a_name_from_the_processs_resolver(anyio_backend: Any) -> None:
+    """The connection is over the loop's own stack, the question over the process's."""
+    with xsock.Stack(nic="lo", dns=ADDRESS) as process, name_server(process, ZONE) as server:
+        names = Names(process.host)
+        async with nw.Stack(names=names) as stack, stack.listen(local=("127.0.0.1", 0)) as lst:
+            async with stack.connection(("served.example", lst.port)) as near:
+                far = await lst.accept()
+                await near.send(DATA)
+                assert await far.receive_exactly(len(DATA)) == DATA
+                report = await near.establishment_report()
+            far.abort()
+            async with stack.path_monitor(required=nw.InterfaceType.LOOPBACK) as monitor:
+                assert monitor.current.has_dns
+    assert "A served.example." in server.asked
+    assert ("served.example", "dns", 1) in {(r.name, r.source, r.count) for r in report.resolutions}
