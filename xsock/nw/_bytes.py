@@ -562,6 +562,12 @@ class TCPConnection(ByteConnection):
             return 0
         raise self._died(-sent)
 
+    def _go_under(self) -> None:
+        """What is sent next, without a context, is sent under the voucher that holds here."""
+        held, tag = current_adopted(), self._tag
+        if held is not tag.voucher or tag.context is not None:
+            tag.change(self._so, held, None, self._submit_first)
+
     def _submit_first(self) -> None:
         """What was submitted before goes before what is sent past the turn."""
         if self._parts:
@@ -624,9 +630,7 @@ class TCPConnection(ByteConnection):
             raise self._send_error.again()
         if self._is_finished:
             raise anyio.ClosedResourceError
-        held = current_adopted()
-        if held is not self._tag.voucher or self._tag.context is not None:
-            self._tag.change(self._so, held, None, self._submit_first)
+        self._go_under()
         view = memoryview(data).cast("B")
         return self._push(view) if len(view) else 0
 
@@ -639,6 +643,7 @@ class TCPConnection(ByteConnection):
                 return False
             self._check_alive()
             raise self._send_error.again() if self._send_error else anyio.ClosedResourceError
+        self._go_under()
         for index, piece in enumerate(pieces):
             self._submit_first()
             if not self._send_piece(piece, may_refuse=index == 0):
@@ -675,6 +680,7 @@ class TCPConnection(ByteConnection):
             raise anyio.BusyResourceError("sending to")
         if not self._is_ready:
             self._check_alive()
+        self._go_under()
         self._submit_first()
         sent = lib.bsd_send_lend(self._so, lent.lend, lent.start, size, DONTWAIT, NULL)
         if sent == EAGAIN:

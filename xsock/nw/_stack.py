@@ -48,14 +48,14 @@ class Stack:
 
     def __init__(
         self, core: Callable[[], Core | Beside] | None = None, *,
-        close_timeout: float = CLOSE_TIMEOUT,
+        names: Names | None = None, close_timeout: float = CLOSE_TIMEOUT,
     ) -> None:  # fmt: skip
         self._make_core = core or _loopback
         self._core: Core | Beside | None = None
         self._driver: Driver | None = None
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
-        self.names = Names()
+        self.names = names or Names()
         self.originators = Originators()
         self._path_watch: PathWatch | None = None
         self._watching: Task | None = None
@@ -130,8 +130,8 @@ class Stack:
     def path_watch(self) -> PathWatch:
         """Pictures of the network as it changes."""
         if self._path_watch is None:
-            core = self.driver.core
-            self._path_watch = PathWatch(lambda: read_state(core))
+            core, servers = self.driver.core, self.names.servers
+            self._path_watch = PathWatch(lambda: read_state(core, servers))
         return self._path_watch
 
     def listen_to_paths(self, listener: Callable[[NetworkState, int], None]) -> Callable[[], None]:
