@@ -60,7 +60,7 @@ from xsock.nw._packet import DatagramBatch, Packet, PacketBatch, SendBuffer
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import Path, PathDiff, PathMonitor, PathReason, PathStatus
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
-from xsock.nw._stack import Stack, connect, current_stack
+from xsock.nw._stack import Stack, connect, current_stack, default_stack
 from xsock.nw._voucher import (
     Originator,
     QoS,
@@ -151,6 +151,7 @@ __all__ = [
     "connect",
     "current_stack",
     "current_voucher",
+    "default_stack",
     "frame",
     "framer",
     "qos",
