@@ -126,8 +126,12 @@ class Stack:
         driver, core = self._driver, self._core
         if driver is None or core is None:
             return
-        for opened in (*driver.listeners, *driver.datagram_sockets, *driver.connections):
-            opened.abort()
+        for listener in list(driver.listeners):
+            listener.abort()
+        for plug in list(driver.datagram_sockets):
+            plug.abort()
+        for connection in list(driver.connections):
+            connection.abort()
         self._driver = self._core = self._path_watch = None
         watching, self._watching = self._watching, None
         if watching is not None:
