@@ -15,6 +15,7 @@ from xsock.nw._connection import (
 )
 from xsock.nw._content import Message
 from xsock.nw._context import DEFAULT_MESSAGE, DEFAULT_STREAM, FINAL_MESSAGE, ContentContext
+from xsock.nw._datagram import DatagramConnection, DatagramSocket
 from xsock.nw._endpoint import Endpoint
 from xsock.nw._errors import (
     AntecedentFailed,
@@ -55,6 +56,7 @@ from xsock.nw._options import (
     PeerInfo,
     stack_of,
 )
+from xsock.nw._packet import DatagramBatch, Packet, PacketBatch, SendBuffer
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import Path, PathDiff, PathMonitor, PathReason, PathStatus
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
@@ -93,6 +95,9 @@ __all__ = [
     "ConnectionReset",
     "ContentContext",
     "DataTransferReport",
+    "DatagramBatch",
+    "DatagramConnection",
+    "DatagramSocket",
     "Deliver",
     "Endpoint",
     "EstablishTimeout",
@@ -117,6 +122,8 @@ __all__ = [
     "NetworkError",
     "NoPath",
     "Originator",
+    "Packet",
+    "PacketBatch",
     "Parameters",
     "Path",
     "PathChanged",
@@ -129,6 +136,7 @@ __all__ = [
     "ProtocolError",
     "QoS",
     "Resolution",
+    "SendBuffer",
     "ServiceClass",
     "SoftError",
     "Stack",

@@ -195,6 +195,38 @@ class ByteConnection(Connection, ByteStream):
         view[: len(chunk.data)] = chunk.data
         return len(chunk.data)
 
+    # ---- packets: copies, unless the transport can lend ----
+
+    async def receive_packet(self, at_most: int | None = None) -> Packet:
+        """At least one byte, in place: use the answer in ``with``. EndOfStream at the end."""
+        return Packet((Copied(await self.receive(at_most or BUFFER)),))
+
+    async def receive_batch(
+        self, max_count: int = 64, *, max_bytes: int | None = None
+    ) -> PacketBatch:
+        """What is there, as the pieces of memory it lies in: use the answer in ``with``."""
+        return PacketBatch([Copied(await self.receive(max_bytes or BUFFER))])
+
+    @abstractmethod
+    async def send_many(self, parts: Iterable[Buffer | Packet]) -> int:
+        """Send all *parts* in order; how many were sent. Packets are not copied if possible.
+
+        Stops at the first error, which is raised only if nothing was accepted, and else
+        by the next send.
+        """
+
+    @abstractmethod
+    async def wait_send_capacity(self, count: int = 1) -> None:
+        """Wait until a send of *count* bytes would be taken at once."""
+
+    def batch(self) -> Batch:
+        """``with conn.batch():`` sends inside go out together, when the block is left."""
+        return Batch(self._driver)
+
+    def split(self) -> tuple[ReceiveHalf, SendHalf]:
+        """The two directions, for two owners."""
+        return ReceiveHalf(self), SendHalf(self)
+
     async def _receive_ready(self) -> None:
         """Wait for READY; on a connection that has failed, what is held comes first."""
         if self._held and self._state is State.FAILED:
@@ -231,6 +263,7 @@ class TCPConnection(ByteConnection):
         self._watch(self._so)
         for data in self._early:
             _send(self._so, data, len(data), DONTWAIT, NULL, 0)
+            self._driver.soon()
         self._early.clear()
 
     def _adopt(self, handle: Any, *, is_inner: bool = False) -> None:
@@ -656,14 +689,6 @@ class TCPConnection(ByteConnection):
             raise self._died(-sent)
         self._stale()
 
-    def batch(self) -> Batch:
-        """``with conn.batch():`` sends inside go out together, when the block is left."""
-        return Batch(self._driver)
-
-    def split(self) -> tuple[ReceiveHalf, SendHalf]:
-        """The two directions, for two owners."""
-        return ReceiveHalf(self), SendHalf(self)
-
     def send_idempotent(self, data: Buffer) -> None:
         """Queue *data*, that may be sent twice without harm, as early as that is possible."""
         if self._is_ready:
@@ -675,11 +700,6 @@ class TCPConnection(ByteConnection):
         self.start()
 
     async def send_many(self, parts: Iterable[Buffer | Packet]) -> int:
-        """Send all *parts* in order; how many were sent. Packets are not copied.
-
-        Stops at the first error, which is raised only if nothing was accepted, and else
-        by the next send.
-        """
         count = 0
         for part in parts:
             try:

@@ -11,11 +11,13 @@ import anyio
 from bsdcore.stack import Stack as Core
 from xsock.nw._build import Build
 from xsock.nw._connection import Connection
+from xsock.nw._datagram import DatagramSocket
 from xsock.nw._endpoint import Endpoint, EndpointLike
+from xsock.nw._host import Beside
 from xsock.nw._ledger import Ledger
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
-from xsock.nw._options import TCP, TLS, ProtocolOptions
+from xsock.nw._options import TCP, TLS, UDP, ProtocolOptions
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import NetworkState, PathMonitor, PathWatch, read_state
 from xsock.nw._resolve import Names
@@ -31,6 +33,7 @@ __all__ = ["Stack", "connect", "current_stack"]
 
 CLOSE_TIMEOUT: Final = 5.0
 _TCP: Final = TCP()
+_UDP: Final = UDP()
 _PARAMETERS: Final = Parameters()
 _ANY: Final = Endpoint.address("0.0.0.0", 0)
 _current: ContextVar[Stack] = ContextVar("xsock.nw stack")
@@ -44,14 +47,11 @@ class Stack:
     """
 
     def __init__(
-        self,
-        core: Callable[[], Core] | None = None,
-        *,
-        names: Names | None = None,
-        close_timeout: float = CLOSE_TIMEOUT,
-    ) -> None:
+        self, core: Callable[[], Core | Beside] | None = None, *,
+        names: Names | None = None, close_timeout: float = CLOSE_TIMEOUT,
+    ) -> None:  # fmt: skip
         self._make_core = core or _loopback
-        self._core: Core | None = None
+        self._core: Core | Beside | None = None
         self._driver: Driver | None = None
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
@@ -65,6 +65,12 @@ class Stack:
         """A Stack by itself, with nothing but a loopback interface."""
         return cls(_loopback)
 
+    @classmethod
+    def host(cls, process: Any = None) -> Stack:
+        """A Stack beside that of *process*, an xsock Stack, or this process's own: with its
+        interfaces, addresses and space of ports, and without its thread."""
+        return cls(lambda: Beside(process))
+
     @property
     def driver(self) -> Driver:
         """What runs the stack; RuntimeError outside ``async with``."""
@@ -75,8 +81,11 @@ class Stack:
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise RuntimeError("this Stack is open already")
-        self._core = self._make_core()
-        self._driver = Driver(self._core)
+        made = self._core = self._make_core()
+        if isinstance(made, Core):
+            self._driver = Driver(made)
+        else:
+            self._driver = Driver(made.core, made.doorbell)
         self._token = _current.set(self)
         return self
 
@@ -99,6 +108,8 @@ class Stack:
         try:
             for listener in list(driver.listeners):
                 listener.abort()
+            for plug in list(driver.datagram_sockets):
+                plug.abort()
             with anyio.move_on_after(self.close_timeout):
                 for connection in list(driver.connections):
                     await connection.aclose()
@@ -227,6 +238,16 @@ class Stack:
         """A listener on *local*; bound once ``async with`` was entered."""
         build = Build(self, proto, parameters)
         return build.listener(self.driver, Endpoint.of(local), backlog)
+
+    def datagram_socket(
+        self,
+        local: EndpointLike = _ANY,
+        proto: UDP = _UDP,
+        *,
+        parameters: Parameters = _PARAMETERS,
+    ) -> DatagramSocket:
+        """A socket for datagrams of many peers; bound once ``async with`` was entered."""
+        return DatagramSocket(self.driver, Endpoint.of(local), Build(self, proto, parameters))
 
 
 def _loopback() -> Core:
