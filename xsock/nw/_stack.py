@@ -68,8 +68,14 @@ class Stack:
     @classmethod
     def host(cls, process: Any = None) -> Stack:
         """A Stack beside that of *process*, an xsock Stack, or this process's own: with its
-        interfaces, addresses and space of ports, and without its thread."""
-        return cls(lambda: Beside(process))
+        interfaces, addresses and space of ports, and without its thread. Names are found and
+        originators numbered as there."""
+        from xsock import _vouch, _wiring
+
+        process = process or _wiring.default()
+        stack = cls(lambda: Beside(process), names=Names(process.host))
+        stack.originators = _vouch.originators_of(process.host)
+        return stack
 
     @property
     def driver(self) -> Driver:
