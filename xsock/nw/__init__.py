@@ -26,6 +26,7 @@ from xsock.nw._errors import (
     ConnectionRefused,
     ConnectionReset,
     EstablishmentError,
+    EstablishmentReset,
     EstablishTimeout,
     HandshakeError,
     IdleTimeout,
@@ -60,7 +61,7 @@ from xsock.nw._packet import DatagramBatch, Packet, PacketBatch, SendBuffer
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import Path, PathDiff, PathMonitor, PathReason, PathStatus
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
-from xsock.nw._stack import Stack, connect, current_stack
+from xsock.nw._stack import Stack, connect, current_stack, default_stack
 from xsock.nw._voucher import (
     Originator,
     QoS,
@@ -103,6 +104,7 @@ __all__ = [
     "EstablishTimeout",
     "EstablishmentError",
     "EstablishmentReport",
+    "EstablishmentReset",
     "Event",
     "Framed",
     "Framer",
@@ -151,6 +153,7 @@ __all__ = [
     "connect",
     "current_stack",
     "current_voucher",
+    "default_stack",
     "frame",
     "framer",
     "qos",
