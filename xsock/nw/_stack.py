@@ -48,12 +48,9 @@ class Stack:
     """
 
     def __init__(
-        self,
-        core: Callable[[], Core | Beside] | None = None,
-        *,
-        names: Names | None = None,
-        close_timeout: float = CLOSE_TIMEOUT,
-    ) -> None:
+        self, core: Callable[[], Core | Beside] | None = None, *,
+        names: Names | None = None, close_timeout: float = CLOSE_TIMEOUT,
+    ) -> None:  # fmt: skip
         self._make_core = core or _loopback
         self._core: Core | Beside | None = None
         self._driver: Driver | None = None
@@ -72,8 +69,14 @@ class Stack:
     @classmethod
     def host(cls, process: Any = None) -> Stack:
         """A Stack beside that of *process*, an xsock Stack, or this process's own: with its
-        interfaces, addresses and space of ports, and without its thread."""
-        return cls(lambda: Beside(process))
+        interfaces, addresses and space of ports, and without its thread. Names are found and
+        originators numbered as there."""
+        from xsock import _vouch, _wiring
+
+        process = process or _wiring.default()
+        stack = cls(lambda: Beside(process), names=Names(process.host))
+        stack.originators = _vouch.originators_of(process.host)
+        return stack
 
     @property
     def driver(self) -> Driver:
