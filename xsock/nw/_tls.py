@@ -1,7 +1,7 @@
 """TLS over any byte stream: OpenSSL between two memory buffers, client and server.
 
-Ciphertext is read in large pieces, decrypted record by record, and what one piece held is
-given out in one receive(). Plain text is encrypted in pieces of PIECE bytes, each of
+Ciphertext is read in large pieces and decrypted record by record; short records that came
+together are given out together, long ones as they are. Plain text is encrypted in pieces of PIECE bytes, each of
 which goes down in one send. Either way a payload byte is copied once more than without
 TLS, by OpenSSL's buffer.
 
@@ -29,7 +29,9 @@ __all__ = ["TLSConnection"]
 
 READ: Final = 256 * 1024  # bytes of ciphertext asked for at once
 RECORD: Final = 16 * 1024  # bytes of plain text in a record at most, RFC 8446 5.1
-PIECE: Final = 128 * 1024  # bytes encrypted before they are sent
+LARGE: Final = RECORD // 2  # bytes of a record from which on it is not joined with others
+PIECE: Final = 64 * 1024  # bytes encrypted before they are sent: they stay in the CPU's cache
+TURN_OPS: Final = 8  # operations that need not wait, between two checkpoints
 CLOSE_TIMEOUT: Final = 5.0  # seconds to wait for the peer's close_notify
 FAREWELL_MAX: Final = 1024 * 1024  # bytes dropped while waiting for it
 
@@ -78,6 +80,8 @@ class TLSConnection(anyio.abc.ByteStream):
         self._reading = anyio.ResourceGuard("reading from")
         self._writing = anyio.ResourceGuard("writing to")
         self._plain: bytes = b""  # decrypted and not yet received
+        self._ops = 0
+        self._is_dry = False  # no whole record is here, and none came since that was seen
         self._filled: anyio.Event | None = None  # set while somebody reads ciphertext
         self._at_eof = False  # the peer said close_notify
         self._has_said_bye = False
@@ -149,6 +153,7 @@ class TLSConnection(anyio.abc.ByteStream):
         self._filled = anyio.Event()
         try:
             self._incoming.write(await self.stream.receive(READ))
+            self._is_dry = False
         finally:
             filled, self._filled = self._filled, None
             filled.set()
@@ -176,6 +181,12 @@ class TLSConnection(anyio.abc.ByteStream):
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._outbox.forget()
 
+    async def _give_way(self) -> None:
+        """What need not wait gives others a turn now and then, and the first time."""
+        if not self._ops % TURN_OPS:
+            await anyio.lowlevel.checkpoint()
+        self._ops += 1
+
     def _check(self) -> None:
         if self._is_closed:
             raise anyio.ClosedResourceError
@@ -192,8 +203,8 @@ class TLSConnection(anyio.abc.ByteStream):
         if max_bytes < 1:
             raise ValueError("max_bytes must be a positive integer")
         with self._reading:
-            if self._plain or self._incoming.pending:
-                await anyio.lowlevel.checkpoint_if_cancelled()
+            if self._plain or not self._is_dry:
+                await self._give_way()
             while True:
                 if self._is_closed:
                     raise anyio.ClosedResourceError
@@ -229,7 +240,7 @@ class TLSConnection(anyio.abc.ByteStream):
         if plain:
             self._plain = plain[max_bytes:]
             return plain[:max_bytes]
-        if self._at_eof or self._error is not None:
+        if self._is_dry or self._at_eof or self._error is not None:
             return b""
         parts: list[bytes] = []
         read, incoming, room = self._object.read, self._incoming, max_bytes
@@ -242,9 +253,12 @@ class TLSConnection(anyio.abc.ByteStream):
                 parts.append(data)
                 room -= len(data)
                 if not incoming.pending:
+                    self._is_dry = not self._object.pending()
+                    break
+                if len(data) >= LARGE:
                     break
         except ssl.SSLWantReadError:
-            pass
+            self._is_dry = True
         except ssl.SSLZeroReturnError:
             self._at_eof = True
         except ssl.SSLError as error:
@@ -266,7 +280,7 @@ class TLSConnection(anyio.abc.ByteStream):
         only over a stream that keeps count (see Outbox).
         """
         with self._writing:
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await self._give_way()
             self._check_sendable()
             if len(item) <= PIECE and type(item) is bytes:
                 await self._send_piece(item)
@@ -342,6 +356,7 @@ class TLSConnection(anyio.abc.ByteStream):
                 self._error = error
         finally:
             self._incoming.write(held)
+            self._is_dry = False
         self._collect()
 
     async def aclose(self) -> None:
