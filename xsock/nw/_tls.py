@@ -1,9 +1,9 @@
 """TLS over any byte stream: OpenSSL between two memory buffers, client and server.
 
 Ciphertext is read in large pieces and decrypted record by record; short records that came
-together are given out together, long ones as they are. Plain text is encrypted in pieces of PIECE bytes, each of
-which goes down in one send. Either way a payload byte is copied once more than without
-TLS, by OpenSSL's buffer.
+together are given out together, long ones as they are. Plain text is encrypted in pieces
+of PIECE bytes, each of which goes down in one send. Either way a payload byte is copied
+once more than without TLS, by OpenSSL's buffer.
 
 One task may receive and another send. Whoever needs ciphertext reads it for both; the
 outbox keeps what was encrypted in order, whoever of them sends it.
@@ -71,13 +71,14 @@ class TLSConnection(anyio.abc.ByteStream):
             self._incoming, self._outgoing, server_side=server_side,
             server_hostname=None if server_side else hostname or None,
         )  # fmt: skip
+        self._read = self._object.read
         self._outbox = Outbox(stream)
         if self._outbox.can_try:
             self.try_send = self._try_send
             self.wait_send_capacity = self._wait_send_capacity
         self._standard_compatible = standard_compatible
         self._close_timeout = close_timeout
-        self._reading = anyio.ResourceGuard("reading from")
+        self._is_reading = False
         self._writing = anyio.ResourceGuard("writing to")
         self._plain: bytes = b""  # decrypted and not yet received
         self._ops = 0
@@ -202,24 +203,36 @@ class TLSConnection(anyio.abc.ByteStream):
         """
         if max_bytes < 1:
             raise ValueError("max_bytes must be a positive integer")
-        with self._reading:
-            if self._plain or not self._is_dry:
-                await self._give_way()
-            while True:
-                if self._is_closed:
-                    raise anyio.ClosedResourceError
-                data = self._decrypt(max_bytes)
-                if data:
-                    return data
-                if self._at_eof:
-                    await anyio.lowlevel.checkpoint()
-                    raise anyio.EndOfStream
-                if self._error is not None:
-                    await self._flush_alert()
-                    self._check()
-                if self._outgoing.pending or self._outbox.size:
-                    await self._flush()
-                await self._fill_or_end()
+        if self._is_reading:
+            raise anyio.BusyResourceError("reading from")
+        self._ops += 1
+        if self._ops % TURN_OPS and not self._is_closed and (data := self._decrypt(max_bytes)):
+            return data
+        self._is_reading = True
+        try:
+            return await self._receive(max_bytes)
+        finally:
+            self._is_reading = False
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        """The same when it has to wait, or it is time for others."""
+        if self._plain or not self._is_dry:
+            await anyio.lowlevel.checkpoint()
+        while True:
+            if self._is_closed:
+                raise anyio.ClosedResourceError
+            data = self._decrypt(max_bytes)
+            if data:
+                return data
+            if self._at_eof:
+                await anyio.lowlevel.checkpoint()
+                raise anyio.EndOfStream
+            if self._error is not None:
+                await self._flush_alert()
+                self._check()
+            if self._outgoing.pending or self._outbox.size:
+                await self._flush()
+            await self._fill_or_end()
 
     async def _fill_or_end(self) -> None:
         """More ciphertext, or the end of a stream whose peer has not said close_notify."""
@@ -243,7 +256,7 @@ class TLSConnection(anyio.abc.ByteStream):
         if self._is_dry or self._at_eof or self._error is not None:
             return b""
         parts: list[bytes] = []
-        read, incoming, room = self._object.read, self._incoming, max_bytes
+        read, pending, room = self._read, self._object.pending, max_bytes
         try:
             while room:
                 data = read(room if room < RECORD else RECORD)
@@ -251,12 +264,12 @@ class TLSConnection(anyio.abc.ByteStream):
                     self._at_eof = True
                     break
                 parts.append(data)
-                room -= len(data)
-                if not incoming.pending:
-                    self._is_dry = not self._object.pending()
+                if not self._incoming.pending:
+                    self._is_dry = not pending()
                     break
                 if len(data) >= LARGE:
                     break
+                room -= len(data)
         except ssl.SSLWantReadError:
             self._is_dry = True
         except ssl.SSLZeroReturnError:
