@@ -15,6 +15,7 @@ from xsock.nw._connection import (
 )
 from xsock.nw._content import Message
 from xsock.nw._context import DEFAULT_MESSAGE, DEFAULT_STREAM, FINAL_MESSAGE, ContentContext
+from xsock.nw._datagram import DatagramConnection, DatagramSocket
 from xsock.nw._endpoint import Endpoint
 from xsock.nw._errors import (
     AntecedentFailed,
@@ -25,6 +26,7 @@ from xsock.nw._errors import (
     ConnectionRefused,
     ConnectionReset,
     EstablishmentError,
+    EstablishmentReset,
     EstablishTimeout,
     HandshakeError,
     IdleTimeout,
@@ -55,10 +57,11 @@ from xsock.nw._options import (
     PeerInfo,
     stack_of,
 )
+from xsock.nw._packet import DatagramBatch, Packet, PacketBatch, SendBuffer
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import Path, PathDiff, PathMonitor, PathReason, PathStatus
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
-from xsock.nw._stack import Stack, connect, current_stack
+from xsock.nw._stack import Stack, connect, current_stack, default_stack
 from xsock.nw._voucher import (
     Originator,
     QoS,
@@ -93,11 +96,15 @@ __all__ = [
     "ConnectionReset",
     "ContentContext",
     "DataTransferReport",
+    "DatagramBatch",
+    "DatagramConnection",
+    "DatagramSocket",
     "Deliver",
     "Endpoint",
     "EstablishTimeout",
     "EstablishmentError",
     "EstablishmentReport",
+    "EstablishmentReset",
     "Event",
     "Framed",
     "Framer",
@@ -117,6 +124,8 @@ __all__ = [
     "NetworkError",
     "NoPath",
     "Originator",
+    "Packet",
+    "PacketBatch",
     "Parameters",
     "Path",
     "PathChanged",
@@ -129,6 +138,7 @@ __all__ = [
     "ProtocolError",
     "QoS",
     "Resolution",
+    "SendBuffer",
     "ServiceClass",
     "SoftError",
     "Stack",
@@ -143,6 +153,7 @@ __all__ = [
     "connect",
     "current_stack",
     "current_voucher",
+    "default_stack",
     "frame",
     "framer",
     "qos",

@@ -64,7 +64,7 @@ class Build:
     def listener(self, driver: Driver, local: Endpoint, backlog: int) -> Listener[Any]:
         """A listener in SETUP."""
         if self.kind != SOCK_STREAM:
-            raise NotImplementedError("listening for datagrams: see Stack.datagram_socket()")
+            raise TypeError("datagrams have no listener: see Stack.datagram_socket()")
 
         def prepare(handle: Any, family: int) -> None:
             set_int(handle, SOL_SOCKET, SO_REUSEADDR, 1)

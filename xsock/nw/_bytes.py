@@ -195,6 +195,38 @@ class ByteConnection(Connection, ByteStream):
         view[: len(chunk.data)] = chunk.data
         return len(chunk.data)
 
+    # ---- packets: copies, unless the transport can lend ----
+
+    async def receive_packet(self, at_most: int | None = None) -> Packet:
+        """At least one byte, in place: use the answer in ``with``. EndOfStream at the end."""
+        return Packet((Copied(await self.receive(at_most or BUFFER)),))
+
+    async def receive_batch(
+        self, max_count: int = 64, *, max_bytes: int | None = None
+    ) -> PacketBatch:
+        """What is there, as the pieces of memory it lies in: use the answer in ``with``."""
+        return PacketBatch([Copied(await self.receive(max_bytes or BUFFER))])
+
+    @abstractmethod
+    async def send_many(self, parts: Iterable[Buffer | Packet]) -> int:
+        """Send all *parts* in order; how many were sent. Packets are not copied if possible.
+
+        Stops at the first error, which is raised only if nothing was accepted, and else
+        by the next send.
+        """
+
+    @abstractmethod
+    async def wait_send_capacity(self, count: int = 1) -> None:
+        """Wait until a send of *count* bytes would be taken at once."""
+
+    def batch(self) -> Batch:
+        """``with conn.batch():`` sends inside go out together, when the block is left."""
+        return Batch(self._driver)
+
+    def split(self) -> tuple[ReceiveHalf, SendHalf]:
+        """The two directions, for two owners."""
+        return ReceiveHalf(self), SendHalf(self)
+
     async def _receive_ready(self) -> None:
         """Wait for READY; on a connection that has failed, what is held comes first."""
         if self._held and self._state is State.FAILED:
@@ -231,6 +263,7 @@ class TCPConnection(ByteConnection):
         self._watch(self._so)
         for data in self._early:
             _send(self._so, data, len(data), DONTWAIT, NULL, 0)
+            self._driver.soon()
         self._early.clear()
 
     def _adopt(self, handle: Any, *, is_inner: bool = False) -> None:
@@ -529,6 +562,12 @@ class TCPConnection(ByteConnection):
             return 0
         raise self._died(-sent)
 
+    def _go_under(self) -> None:
+        """What is sent next, without a context, is sent under the voucher that holds here."""
+        held, tag = current_adopted(), self._tag
+        if held is not tag.voucher or tag.context is not None:
+            tag.change(self._so, held, None, self._submit_first)
+
     def _submit_first(self) -> None:
         """What was submitted before goes before what is sent past the turn."""
         if self._parts:
@@ -591,9 +630,7 @@ class TCPConnection(ByteConnection):
             raise self._send_error.again()
         if self._is_finished:
             raise anyio.ClosedResourceError
-        held = current_adopted()
-        if held is not self._tag.voucher or self._tag.context is not None:
-            self._tag.change(self._so, held, None, self._submit_first)
+        self._go_under()
         view = memoryview(data).cast("B")
         return self._push(view) if len(view) else 0
 
@@ -606,6 +643,7 @@ class TCPConnection(ByteConnection):
                 return False
             self._check_alive()
             raise self._send_error.again() if self._send_error else anyio.ClosedResourceError
+        self._go_under()
         for index, piece in enumerate(pieces):
             self._submit_first()
             if not self._send_piece(piece, may_refuse=index == 0):
@@ -642,6 +680,7 @@ class TCPConnection(ByteConnection):
             raise anyio.BusyResourceError("sending to")
         if not self._is_ready:
             self._check_alive()
+        self._go_under()
         self._submit_first()
         sent = lib.bsd_send_lend(self._so, lent.lend, lent.start, size, DONTWAIT, NULL)
         if sent == EAGAIN:
@@ -649,14 +688,6 @@ class TCPConnection(ByteConnection):
         if sent < 0:
             raise self._died(-sent)
         self._stale()
-
-    def batch(self) -> Batch:
-        """``with conn.batch():`` sends inside go out together, when the block is left."""
-        return Batch(self._driver)
-
-    def split(self) -> tuple[ReceiveHalf, SendHalf]:
-        """The two directions, for two owners."""
-        return ReceiveHalf(self), SendHalf(self)
 
     def send_idempotent(self, data: Buffer) -> None:
         """Queue *data*, that may be sent twice without harm, as early as that is possible."""
@@ -669,11 +700,6 @@ class TCPConnection(ByteConnection):
         self.start()
 
     async def send_many(self, parts: Iterable[Buffer | Packet]) -> int:
-        """Send all *parts* in order; how many were sent. Packets are not copied.
-
-        Stops at the first error, which is raised only if nothing was accepted, and else
-        by the next send.
-        """
         count = 0
         for part in parts:
             try:

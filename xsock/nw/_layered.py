@@ -20,6 +20,7 @@ from xsock.nw._context import DEFAULT_MESSAGE, ContentContext
 from xsock.nw._endpoint import EndpointKind
 from xsock.nw._errors import ConnectionBroken, NetworkError
 from xsock.nw._options import candidates_of
+from xsock.nw._packet import Packet
 from xsock.nw._report import DataTransferReport, TCPInfo
 from xsock.nw._voucher import ServiceClass
 
@@ -178,9 +179,8 @@ class LayeredBytes(_Layered, ByteConnection):
         if not self._is_ready:
             await self.ready()
 
-    async def send_many(self, parts: Iterable[Buffer]) -> int:
-        """Send all *parts* in order, as one; how many were sent."""
-        pieces = list(parts)
+    async def send_many(self, parts: Iterable[Buffer | Packet]) -> int:
+        pieces = [part.detach() if isinstance(part, Packet) else part for part in parts]
         await self.send(b"".join(pieces))
         return len(pieces)
 

@@ -28,6 +28,7 @@ from xsock.nw._wait import Task, Waits, here
 
 if TYPE_CHECKING:
     from xsock.nw._connection import Connection
+    from xsock.nw._datagram import DatagramSocket
     from xsock.nw._listener import Listener
 
 __all__ = ["ENDED", "READ", "WRITE", "Driver", "Watcher"]
@@ -58,6 +59,7 @@ class Driver:
         self.is_due = False
         self.connections: set[Connection] = set()
         self.listeners: set[Listener[Any]] = set()
+        self.datagram_sockets: set[DatagramSocket] = set()
         self.buffer = ffi.new("char[]", BUFFER)
         self._stack = core.cdata
         self.loop = LoopStack(core)

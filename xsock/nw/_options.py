@@ -142,7 +142,8 @@ class TCP(ProtocolOptions):
     """A byte stream (RFC 9293). Times are in seconds, *mss* in bytes.
 
     *no_delay* False lets small segments wait for acknowledgements (RFC 896). *no_push* holds
-    partial segments back until it is cleared. *user_timeout* ends the connection when sent data stays unacknowledged that long (RFC 5482).
+    partial segments back until it is cleared. *user_timeout* ends the connection when sent data
+    stays unacknowledged that long (RFC 5482).
     *cc* names the congestion control; None is the stack's.
     """
 

@@ -49,6 +49,14 @@ class Names:
         self._resolver = resolver or _resolver.Resolver("stack")
 
     @property
+    def servers(self) -> tuple[str, ...]:
+        """The name servers that would be asked: those configured, else resolv.conf's."""
+        if self._host is None or self._asks_host:
+            return ()
+        configured: tuple[str, ...] = self._resolver.dns._servers
+        return configured or tuple(_dns.resolv_conf()["servers"])
+
+    @property
     def _asks_host(self) -> bool:
         return self._host is not None and self._resolver.policy == "host"
 

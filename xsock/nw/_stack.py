@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 import anyio
+from anyio.lowlevel import RunVar
 
 from bsdcore.stack import Stack as Core
 from xsock.nw._build import Build
 from xsock.nw._connection import Connection
+from xsock.nw._datagram import DatagramSocket
 from xsock.nw._endpoint import Endpoint, EndpointLike
 from xsock.nw._host import Beside
 from xsock.nw._ledger import Ledger
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
-from xsock.nw._options import TCP, TLS, ProtocolOptions
+from xsock.nw._options import TCP, TLS, UDP, ProtocolOptions
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import NetworkState, PathMonitor, PathWatch, read_state
 from xsock.nw._resolve import Names
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
     from xsock.nw._bytes import ByteConnection
     from xsock.nw._wait import Task
 
-__all__ = ["Stack", "connect", "current_stack"]
+__all__ = ["Stack", "connect", "current_stack", "default_stack"]
 
 CLOSE_TIMEOUT: Final = 5.0
 _TCP: Final = TCP()
+_UDP: Final = UDP()
 _PARAMETERS: Final = Parameters()
 _ANY: Final = Endpoint.address("0.0.0.0", 0)
 _current: ContextVar[Stack] = ContextVar("xsock.nw stack")
@@ -46,14 +49,14 @@ class Stack:
 
     def __init__(
         self, core: Callable[[], Core | Beside] | None = None, *,
-        close_timeout: float = CLOSE_TIMEOUT,
+        names: Names | None = None, close_timeout: float = CLOSE_TIMEOUT,
     ) -> None:  # fmt: skip
         self._make_core = core or _loopback
         self._core: Core | Beside | None = None
         self._driver: Driver | None = None
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
-        self.names = Names()
+        self.names = names or Names()
         self.originators = Originators()
         self._path_watch: PathWatch | None = None
         self._watching: Task | None = None
@@ -77,6 +80,11 @@ class Stack:
         return self._driver
 
     async def __aenter__(self) -> Self:
+        self._open()
+        self._token = _current.set(self)
+        return self
+
+    def _open(self) -> None:
         if self._driver is not None:
             raise RuntimeError("this Stack is open already")
         made = self._core = self._make_core()
@@ -84,8 +92,6 @@ class Stack:
             self._driver = Driver(made)
         else:
             self._driver = Driver(made.core, made.doorbell)
-        self._token = _current.set(self)
-        return self
 
     async def __aexit__(
         self,
@@ -100,25 +106,38 @@ class Stack:
 
     async def aclose(self) -> None:
         """Close every listener and connection, wait for what is unsent, and free the stack."""
-        driver, core = self._driver, self._core
-        if driver is None or core is None:
+        driver = self._driver
+        if driver is None:
             return
         try:
             for listener in list(driver.listeners):
                 listener.abort()
+            for plug in list(driver.datagram_sockets):
+                plug.abort()
             with anyio.move_on_after(self.close_timeout):
                 for connection in list(driver.connections):
                     await connection.aclose()
                 await driver.drain()
         finally:
-            for connection in list(driver.connections):
-                connection.abort()
-            self._driver = self._core = self._path_watch = None
-            watching, self._watching = self._watching, None
-            if watching is not None:
-                watching.cancel()
-            driver.close()
-            core.close()
+            self.abort()
+
+    def abort(self) -> None:
+        """Reset everything that is open, and free the stack."""
+        driver, core = self._driver, self._core
+        if driver is None or core is None:
+            return
+        for listener in list(driver.listeners):
+            listener.abort()
+        for plug in list(driver.datagram_sockets):
+            plug.abort()
+        for connection in list(driver.connections):
+            connection.abort()
+        self._driver = self._core = self._path_watch = None
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+        driver.close()
+        core.close()
 
     # ---- the network ----
 
@@ -126,8 +145,8 @@ class Stack:
     def path_watch(self) -> PathWatch:
         """Pictures of the network as it changes."""
         if self._path_watch is None:
-            core = self.driver.core
-            self._path_watch = PathWatch(lambda: read_state(core))
+            core, servers = self.driver.core, self.names.servers
+            self._path_watch = PathWatch(lambda: read_state(core, servers))
         return self._path_watch
 
     def listen_to_paths(self, listener: Callable[[NetworkState, int], None]) -> Callable[[], None]:
@@ -235,6 +254,16 @@ class Stack:
         build = Build(self, proto, parameters)
         return build.listener(self.driver, Endpoint.of(local), backlog)
 
+    def datagram_socket(
+        self,
+        local: EndpointLike = _ANY,
+        proto: UDP = _UDP,
+        *,
+        parameters: Parameters = _PARAMETERS,
+    ) -> DatagramSocket:
+        """A socket for datagrams of many peers; bound once ``async with`` was entered."""
+        return DatagramSocket(self.driver, Endpoint.of(local), Build(self, proto, parameters))
+
 
 def _loopback() -> Core:
     return Core("nw")
@@ -248,8 +277,41 @@ def current_stack() -> Stack:
         raise RuntimeError("no nw.Stack is open here") from None
 
 
+_default: Final[RunVar[tuple[Stack, AsyncGenerator[Stack, None]]]] = RunVar("xsock.nw default")
+
+
+async def _keep(stack: Stack) -> AsyncGenerator[Stack, None]:
+    """Open until the event loop ends: then it closes the generators that are left."""
+    stack._open()
+    try:
+        yield stack
+    finally:
+        stack.abort()
+
+
+async def default_stack() -> Stack:
+    """The current Stack, or else this event loop's own beside the process's.
+
+    That one is made on first use and closed, with what is open, at the end of the loop.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        pass
+    try:
+        return _default.get()[0]
+    except LookupError:
+        stack = Stack.host()
+        keeper = _keep(stack)
+        _default.set((stack, keeper))
+        return await anext(keeper)
+
+
 async def connect(
     host: str, port: int, proto: ProtocolOptions = _TCP, parameters: Parameters = _PARAMETERS
 ) -> Any:
-    """Connect with the current Stack; READY, or EstablishmentError."""
-    return await current_stack().connect((host, port), proto, parameters)
+    """Connect with the current Stack, or with the default_stack().
+
+    READY, or EstablishmentError.
+    """
+    return await (await default_stack()).connect((host, port), proto, parameters)

@@ -13,14 +13,17 @@ import anyio.to_thread
 import pytest
 
 import nic
+import xsock
 from bsdcore import netstat
 from bsdcore.stack import Stack as Core
+from tests.helpers.nameserver import ADDRESS, name_server
 from xsock import _resolver, nw
 from xsock.nw._context import ContentContext
 from xsock.nw._endpoint import Endpoint
 from xsock.nw._ledger import Traffic
 from xsock.nw._options import TCP
 from xsock.nw._parameters import Parameters
+from xsock.nw._resolve import Names
 from xsock.nw._voucher import Originator, QoS, ServiceClass, Voucher, qos
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +84,37 @@ async def test_a_change_of_class_flushes_what_was_queued(net: Any) -> None:
         await near.send(DATA)
     await far.receive_exactly(2 * len(DATA))
     assert classes(net.stack, PAYER) == {ServiceClass.BACKGROUND}
+
+
+async def test_every_way_to_send(net: Any) -> None:
+    near, far = await net.pair()
+    for service_class, send in enumerate((send_reserved, send_forwarded, send_tried, send_many)):
+        chosen = list(ServiceClass)[service_class + 1]
+        with Voucher(service_class=chosen, originator=PAYER).adopt():
+            await send(near, far)
+        await far.receive_exactly(len(DATA))
+        assert chosen in classes(net.stack, PAYER)
+
+
+async def send_reserved(near: Any, far: Any) -> None:
+    with await near.reserve(len(DATA)) as room:
+        room.view[:] = DATA
+        room.commit(len(DATA))
+
+
+async def send_forwarded(near: Any, far: Any) -> None:
+    with Voucher().adopt():
+        await far.send(DATA)
+    with await near.receive_packet() as packet:
+        assert packet.forward(near)
+
+
+async def send_tried(near: Any, far: Any) -> None:
+    assert near.try_send(DATA) == len(DATA)
+
+
+async def send_many(near: Any, far: Any) -> None:
+    assert await near.send_many([DATA[:500], DATA[500:]]) == 2
 
 
 async def test_nested_tasks_and_threads(net: Any) -> None:
@@ -242,3 +276,23 @@ async def test_exactly_one_leaf_gets_the_data(
                 await four.accept()
             assert scope.cancelled_caught
         far.abort()
+
+
+ZONE = {("served.example.", "A"): ["127.0.0.1"]}
+
+
+async def test_a_name_from_the_processs_resolver(anyio_backend: Any) -> None:
+    """The connection is over the loop's own stack, the question over the process's."""
+    with xsock.Stack(nic="lo", dns=ADDRESS) as process, name_server(process, ZONE) as server:
+        names = Names(process.host)
+        async with nw.Stack(names=names) as stack, stack.listen(local=("127.0.0.1", 0)) as lst:
+            async with stack.connection(("served.example", lst.port)) as near:
+                far = await lst.accept()
+                await near.send(DATA)
+                assert await far.receive_exactly(len(DATA)) == DATA
+                report = await near.establishment_report()
+            far.abort()
+            async with stack.path_monitor(required=nw.InterfaceType.LOOPBACK) as monitor:
+                assert monitor.current.has_dns
+    assert "A served.example." in server.asked
+    assert ("served.example", "dns", 1) in {(r.name, r.source, r.count) for r in report.resolutions}

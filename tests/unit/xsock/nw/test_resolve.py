@@ -71,6 +71,16 @@ def test_what_is_known_at_once(stack: Stack) -> None:
         assert names.known("one.example", FAMILIES) is None
 
 
+def test_who_is_asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Names(None).servers == ()
+    assert Names(stack.host).servers == (ADDRESS,)
+    stack.host.resolver.dns._servers = ()
+    monkeypatch.setattr(_dns, "resolv_conf", lambda: {"servers": ["192.0.2.53"]})
+    assert Names(stack.host).servers == ("192.0.2.53",)
+    stack.host.resolver.policy = "host"
+    assert Names(stack.host).servers == ()
+
+
 def test_each_family_by_itself(go: Go, stack: Stack, server: NameServer) -> None:
     names = Names(stack.host)
 
