@@ -293,6 +293,8 @@ int bsd_if_throttle(struct stack *s, unsigned int ifindex, int on);
  * that a loop full of small messages makes one call for all of them:
  *
  *	subs[i] = slot | bytes << 32	in: what to send, in order
+ *	subs[i] = slot | BSD_SUB_TAG | (svc & 127) << 24 | origin << 32
+ *					in: bsd_set_tag() for what follows
  *	slots[]				in and out: one for each socket
  *	done[]				out: what has happened, once for each change
  */
@@ -326,6 +328,8 @@ struct bsd_evloopmem {
 	unsigned char *buf;
 	size_t nslots, ndone, nsubs, nbuf;
 };
+#define BSD_SUB_TAG 0x80000000u
+#define BSD_MAXSLOTS 0x1000000
 #define BSD_HAND_MAX 16384
 #define BSD_STATE_POLL_AT 0 /* UINT64_MAX: nothing planned */
 #define BSD_STATE_TAKEN 1

@@ -74,7 +74,7 @@ bsd_evloop_new(struct stack *s, size_t nslots, size_t ndone, size_t nsubs,
 	struct evloop *el;
 	int error;
 
-	if (nslots == 0 || nslots > INT32_MAX || ndone == 0 ||
+	if (nslots == 0 || nslots > BSD_MAXSLOTS || ndone == 0 ||
 	    ndone > INT32_MAX || nsubs == 0 || nsubs > UINT32_MAX ||
 	    nbuf == 0 || nbuf > UINT32_MAX) {
 		return -EINVAL;
@@ -221,6 +221,18 @@ evloop_submit1(struct evloop *el, uint32_t slot, const uint8_t *p, uint32_t n,
 	return true;
 }
 
+/* Whose the bytes are that follow, and of which class. */
+static void
+evloop_tag(struct evloop *el, uint32_t word, uint32_t origin)
+{
+	uint32_t slot = word & (BSD_MAXSLOTS - 1), svc = word >> 24 & 127;
+
+	if (slot < el->el_top && el->el_cell[slot] != NULL) {
+		(void)api_settag(el->el_cell[slot]->ee_so,
+		    svc == 127 ? -1 : (int)svc, origin);
+	}
+}
+
 static void
 evloop_submit(struct evloop *el, const uint8_t *p, size_t left, uint32_t n)
 {
@@ -234,6 +246,10 @@ evloop_submit(struct evloop *el, const uint8_t *p, size_t left, uint32_t n)
 		uint32_t len = (uint32_t)(this >> 32);
 
 		next = i + 1 < n ? sub[i + 1] : ~this;
+		if (slot & BSD_SUB_TAG) {
+			evloop_tag(el, slot, len);
+			continue;
+		}
 		if (len > left ||
 		    !evloop_submit1(el, slot, p, len,
 			(uint32_t)next == slot && next >> 32)) {

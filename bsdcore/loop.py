@@ -45,6 +45,7 @@ __all__ = ["ROOM", "WANT", "WISH", "Datagrams", "Lent", "LoopStack"]
 WISH: Final = 0
 ROOM: Final = 1
 WANT: Final = 2
+TAG: Final = 1 << 31  # a key that is no submission: see tag()
 _DONE: Final = Struct("IIIIIi")
 _DONE_SIZE: Final = ffi.sizeof("struct bsd_done")
 if _DONE.size != _DONE_SIZE or ffi.sizeof("struct bsd_slot") != 16:
@@ -170,6 +171,11 @@ class LoopStack:
     def look(self, slot: int) -> None:
         """Let the next turn report what holds for *slot*, as after a change."""
         self.keys.append(slot)
+        self.parts.append(b"")
+
+    def tag(self, slot: int, svc: int, origin: int) -> None:
+        """Class and originator of what is submitted for *slot* from now on (Socket.set_tag())."""
+        self.keys.append(slot | TAG | (svc & 127) << 24 | origin << 32)
         self.parts.append(b"")
 
     def poll_at(self) -> int:

@@ -16,6 +16,7 @@ from skywalk.channel import (
     Reservation,
     RxRing,
     TxRing,
+    channel_port,
     open_monitor,
     open_pipe,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Reservation",
     "RxRing",
     "TxRing",
+    "channel_port",
     "open_channel",
     "open_monitor",
     "open_pipe",

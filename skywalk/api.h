@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 struct channel;
+struct port;
+struct pkt_pool;
 
 /* A packet is found by its number; of its bytes at most SK_MAX_FRAGS pieces. */
 #define SK_BATCH 64	/* packets that one call moves at most */
@@ -230,6 +232,13 @@ struct channel *sk_kpipe_end(struct kpipe *kp);
 void sk_kpipe_close(struct kpipe *kp);
 /* What is sent comes back. */
 const struct sk_provider_ops *sk_loopback_provider(void);
+
+/* A port (nic/port.h) over an end, which is taken over, also on failure. link 0
+ * ethernet, 1 bare IP; the longest packet of the channel must hold mtu. Payload
+ * received is lent in place, its headers copied; closing the port ends the
+ * channel. -EINVAL: it does not fit. */
+int sk_channel_port(struct channel *ch, struct pkt_pool *pool, int link,
+    uint32_t mtu, struct port **out);
 
 size_t sk_sizeof_pkt(void); /* compared at import against other packages */
 size_t sk_sizeof_port(void);

@@ -20,6 +20,7 @@ from enum import IntEnum, IntFlag
 from functools import partial
 from typing import Any, Final, Self, final, overload
 
+from nic import Pool, Port
 from skywalk._ffi import check, ffi, lib
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Reservation",
     "RxRing",
     "TxRing",
+    "channel_port",
     "open_monitor",
     "open_pipe",
 ]
@@ -672,6 +674,22 @@ def open_monitor(
     reader.keep(tap)
     watch(target, tap, directions)
     return reader
+
+
+def channel_port(channel: Channel, pool: Pool, *, link: str = "rawip", mtu: int = 1500) -> Port:
+    """A port over *channel*, which it takes over: what a stack or a switch in this process
+    needs to speak to one at the other end. *link* is ``rawip`` or ``ethernet``; *pool* is
+    where its packets' headers come from.
+
+    ValueError: the channel's longest packet does not hold *mtu* bytes and a link header.
+    """
+    out = ffi.new("struct port **")
+    kind = ("ethernet", "rawip").index(link)
+    result = lib.sk_channel_port(channel.release(), pool.raw, kind, mtu, out)
+    if result == -errno.EINVAL:
+        raise ValueError(f"{channel.params} does not hold packets of {mtu} bytes")
+    check(result)
+    return Port(out[0], pool)
 
 
 def watch(target: Channel, tap: Channel, directions: Direction) -> None:

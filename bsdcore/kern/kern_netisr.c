@@ -248,9 +248,12 @@ netisr_port_event(struct stack *s, struct watch *w, uint32_t revents)
 	if (revents & ~(uint32_t)EPOLLOUT) {
 		np->np_ready = true;
 	}
-	if ((revents & EPOLLOUT) && np->np_wantwrite) {
+	if (np->np_wantwrite) {
+		/* Some descriptors are never writable (an epoll one) and turn
+		 * readable for this too. */
 		if_restart(np->np_ifp);
-		if (np->np_ifp->if_txblocked) { /* writable, yet it is not */
+		if ((revents & EPOLLOUT) &&
+		    np->np_ifp->if_txblocked) { /* writable, yet it is not */
 			np->np_liar = true;
 			(void)netisr_epoll(s->s_netisr, EPOLL_CTL_MOD, w,
 			    EPOLLIN);

@@ -216,6 +216,56 @@ tx_publish(struct channel *ch, uint32_t pkts, uint64_t bytes)
 	channel_bell(ch, DIR_RX);
 }
 
+/* A packet with room for len bytes, or what stands against it: 0 for full. */
+static int
+tx_alloc(struct channel *ch, uint32_t len, uint32_t *idx)
+{
+	const uint32_t size = ch->ch_params.buffer;
+	uint32_t more = len > size ? (len - 1) / size : 0;
+
+	if (more >= ch->ch_params.max_frags || more > ch->ch_params.buflets) {
+		return -EMSGSIZE;
+	}
+	*idx = skmem_pool_alloc(&ch->ch_pool, more);
+	if (*idx == SK_NONE) {
+		if (channel_tx_reap(ch) != 0) {
+			return -ENXIO;
+		}
+		*idx = skmem_pool_alloc(&ch->ch_pool, more);
+	}
+	return *idx != SK_NONE;
+}
+
+int
+channel_tx_begin(struct channel *ch, uint32_t len, uint32_t *idx)
+{
+	int result;
+
+	if (!tx_active(ch)) {
+		return tx_ended(ch);
+	}
+	result = tx_slots(ch, 1);
+	return result > 0 ? tx_alloc(ch, len, idx) : result;
+}
+
+void
+channel_tx_commit(struct channel *ch, uint32_t idx, uint32_t len,
+    const struct sk_meta *meta)
+{
+	tx_place(ch, idx, len, meta);
+	stat_add(&ch->ch_txpkts, 1);
+	stat_add(&ch->ch_txbytes, len);
+	stat_add(&ch->ch_txcopied, len);
+}
+
+void
+channel_tx_flush(struct channel *ch)
+{
+	if (ch->ch_tx.kr_pub != ch->ch_tx.kr_head) {
+		tx_publish(ch, 0, 0);
+	}
+}
+
 int
 sk_transmit(struct channel *ch, const uint32_t *idx, const uint32_t *len,
     const struct sk_meta *meta, uint32_t n)
@@ -259,26 +309,6 @@ channel_tx_iov(struct channel *ch, uint32_t idx, uint32_t len, struct iovec *iov
 				   ch->ch_pool.pl_bnext[b];
 	} while (b != SK_NONE);
 	return n;
-}
-
-/* A packet with room for len bytes, or what stands against it: 0 for full. */
-static int
-tx_alloc(struct channel *ch, uint32_t len, uint32_t *idx)
-{
-	const uint32_t size = ch->ch_params.buffer;
-	uint32_t more = len > size ? (len - 1) / size : 0;
-
-	if (more >= ch->ch_params.max_frags || more > ch->ch_params.buflets) {
-		return -EMSGSIZE;
-	}
-	*idx = skmem_pool_alloc(&ch->ch_pool, more);
-	if (*idx == SK_NONE) {
-		if (channel_tx_reap(ch) != 0) {
-			return -ENXIO;
-		}
-		*idx = skmem_pool_alloc(&ch->ch_pool, more);
-	}
-	return *idx != SK_NONE;
 }
 
 /* Copy len bytes into a new packet and place it. 1, 0 or an error. */

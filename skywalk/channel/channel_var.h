@@ -130,6 +130,12 @@ int channel_sendv(struct channel *ch, const struct iovec *iov, int n,
 /* The pieces of a packet of ours that is len bytes long. */
 int channel_tx_iov(struct channel *ch, uint32_t idx, uint32_t len,
     struct iovec *iov);
+/* For who copies by himself: begin (1, 0: full, or an error) allocates, commit
+ * puts into a slot, flush publishes. */
+int channel_tx_begin(struct channel *ch, uint32_t len, uint32_t *idx);
+void channel_tx_commit(struct channel *ch, uint32_t idx, uint32_t len,
+    const struct sk_meta *meta);
+void channel_tx_flush(struct channel *ch);
 /* Own packets that the other end has are ours again: it is gone. */
 void channel_reclaim(struct channel *ch);
 

@@ -181,6 +181,13 @@ host_poll_at(struct port *pt)
 	if (f->f_tick < at) {
 		at = f->f_tick;
 	}
+	if (f->f_nback > 0) {
+		/* Its sender may be gone. */
+		uint64_t retry =
+		    atomic_load_explicit(&f->f_clientat, memory_order_relaxed);
+
+		at = retry < at ? retry : at;
+	}
 	pthread_mutex_unlock(&f->f_lock);
 	return at;
 }

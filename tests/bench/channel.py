@@ -25,7 +25,8 @@ def compiled() -> Iterator[Path]:
         sources += sorted((ROOT / "skywalk" / folder).glob("*.c"))
     with TemporaryDirectory() as folder:
         program = Path(folder) / "channel_load"
-        command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O2", f"-I{ROOT}", "-pthread", "-o", program]
+        command: list[str | Path] = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O2", f"-I{ROOT}"]
+        command += ["-pthread", "-o", program]
         subprocess.run([*command, *sources], check=True)
         yield program
 

@@ -20,6 +20,14 @@ from nic import (
     wrap_fault,
     wrap_pcapng,
 )
+from skywalk import (
+    Channel,
+    ChannelParams,
+    Controller,
+    NexusType,
+    channel_port,
+    open_pipe,
+)
 from tests.contract.check_port import CHECKS, Link, LinkFactory
 from tests.contract.netns import bring_up, ip, namespace
 
@@ -56,6 +64,27 @@ def lo(wrap: Wrap | None = None) -> LinkFactory:
         yield Link(port, port, 1024, fills=wrap is not classes)
 
     return make
+
+
+def channel(link: str, *, mapped: bool = False) -> LinkFactory:
+    """The two ends of a user pipe; *mapped*: each with a mapping of its own, as two processes
+    would have."""
+    params = ChannelParams(slots=64, packets=128, buffer=2048, buflets=512, max_frags=33)
+
+    @contextmanager
+    def make(pool: Pool) -> Iterator[Link]:
+        ends = open_nexus_pipe(params) if mapped else open_pipe(params)
+        near, far = (channel_port(end, pool, link=link) for end in ends)
+        yield Link(near, far, 60, fills=True)
+
+    return make
+
+
+def open_nexus_pipe(params: ChannelParams) -> tuple[Channel, Channel]:
+    with Controller() as controller:
+        provider = controller.register(NexusType.USER_PIPE, "ports", params, anonymous=True)
+        nexus = controller.create(provider)
+        return nexus.open(1), nexus.open(0)
 
 
 def veth(near_options: str, wrap: Wrap | None = None) -> LinkFactory:
@@ -135,6 +164,11 @@ MEMORY = {
     "shaped-feth-off": feth(caps=OFF, wrap=shaped),
     "all-feth": feth(wrap=everything),
     "all-feth-threads": feth(threads=True, wrap=everything),
+}
+MEMORY |= {
+    "channel": channel("ethernet"),
+    "channel-rawip": channel("rawip"),
+    "channel-mapped": channel("ethernet", mapped=True),
 }
 KERNEL = {
     "af_packet": veth(""),

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from bsdcore import Stack, netstat
-from bsdcore._ffi import ffi
+from bsdcore._ffi import ffi, lib
 from bsdcore.loop import ROOM, WANT, WISH, LoopStack
 from bsdcore.sockets import Socket, address
 from bsdcore.stack import NEVER
@@ -337,6 +337,19 @@ def test_a_connection_that_stands_is_told_as_writable(host: Host) -> None:
     ((slot, events, _, _, _, error),) = host.turn()
     assert (slot, events, error) == (a, POLLOUT, 0)
     assert host.loop.slots[4 * a + ROOM] > 0
+
+
+def test_a_tag_is_of_the_moment_of_submission(host: Host) -> None:
+    client, _ = host.pair()
+    a = host.loop.add(client.handle)
+    for origin, size in ((7, 100), (9, 300)):
+        host.loop.tag(a, -1, origin)
+        host.send(a, bytes(size))
+    host.turn()
+    rows = ffi.new("struct bsd_ledger[]", 8)
+    count = lib.bsd_ledger_list(host.stack.cdata, rows, 8)
+    sent = {rows[i].origin: sum(rows[i].txbytes) for i in range(count)}
+    assert sent[9] - sent[7] == 200
 
 
 def test_what_may_be_lent_is_bounded(host: Host) -> None:

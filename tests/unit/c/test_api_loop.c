@@ -98,6 +98,41 @@ TEST(request_response)
 	sides_close(&tn, sd);
 }
 
+/* The tag in force is that of the moment of submission, not of the turn. */
+TEST(tags_keep_their_place)
+{
+	struct bsd_ledger v[8];
+	struct tcpnet tn;
+	struct side sd[2];
+	uint64_t *subs, slot;
+	int n;
+
+	sides_open(&tn, sd, 0);
+	subs = sd[0].sd_mem.subs;
+	slot = (uint64_t)sd[0].sd_slot;
+	subs[0] = slot | BSD_SUB_TAG | BSD_SVC_VO << 24 | 7ull << 32;
+	subs[1] = slot | 3ull << 32;
+	subs[2] = slot | BSD_SUB_TAG | 127 << 24 | 9ull << 32;
+	subs[3] = slot | 5ull << 32;
+	CHECK_EQ(bsd_turn(sd[0].sd_loop, tn.tn_now, "abcdefgh", 8, 4), 0);
+	CHECK_EQ(sd[0].sd_mem.state[BSD_STATE_TAKEN], 4);
+	n = bsd_ledger_list(tn.tn_s[0], v, 8);
+	CHECK(n <= 8);
+	for (int i = 0; i < n; i++) {
+		if (v[i].origin == 7) {
+			CHECK_EQ(v[i].txpkts[BSD_SVC_VO], 1);
+		} else if (v[i].origin == 9) {
+			CHECK_EQ(v[i].txpkts[BSD_SVC_BE], 1);
+		}
+	}
+	CHECK(n >= 4);
+	subs[0] = 20 | BSD_SUB_TAG; /* no such slot, no such class */
+	subs[1] = slot | BSD_SUB_TAG | 99 << 24;
+	CHECK(bsd_turn(sd[0].sd_loop, tn.tn_now, "", 0, 2) >= 0);
+	CHECK_EQ(sd[0].sd_mem.state[BSD_STATE_TAKEN], 2);
+	sides_close(&tn, sd);
+}
+
 TEST(bad_submissions)
 {
 	struct tcpnet tn;
@@ -569,8 +604,8 @@ TEST(datagram_forwarded)
 	udp_close(&u);
 }
 
-TESTS(RUN(request_response), RUN(bad_submissions), RUN(slots_run_out),
-    RUN(short_of_memory), RUN(lend_segments), RUN(lend_cut),
+TESTS(RUN(request_response), RUN(tags_keep_their_place), RUN(bad_submissions),
+    RUN(slots_run_out), RUN(short_of_memory), RUN(lend_segments), RUN(lend_cut),
     RUN(lent_memory_outlives_all), RUN(released_by_another_thread),
     RUN(send_by_reference), RUN(send_by_reference_blocks), RUN(batch_segmented),
     RUN(batch_cut), RUN(batch_to_many), RUN(batch_errors),

@@ -240,6 +240,7 @@ TEST(a_full_ring_drops_its_tail)
 	}
 	CHECK_EQ(net_poll(net, NULL), 0);
 	CHECK_EQ(net_stat(net, "rx_dst_ring_full"), 8);
+	CHECK_EQ(net->n_client[1]->pt_stats.ps_rxdrops, 4);
 	for (int c = 0; c < 2; c++) {
 		CHECK_EQ(net_recv(net, c, v), 16);
 		for (int i = 0; i < 16; i++) {
