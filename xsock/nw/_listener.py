@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar
 
 import anyio
+from anyio import TypedAttributeProvider
 from anyio.abc import AsyncResource, TaskGroup, TaskStatus
 
 from bsdcore._ffi import ffi, lib
@@ -29,7 +30,7 @@ C = TypeVar("C", bound=Connection)
 _log: Final = logging.getLogger("xsock.nw")
 
 
-class Listener(AsyncResource, Generic[C]):
+class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
     """Takes connections in. Bound, and its port known, once ``async with`` was entered.
 
     *prepare* sets a socket of a family up before it listens; what it sets is inherited by
