@@ -7,7 +7,6 @@ from xsock.nw._connection import (
     Event,
     PathChanged,
     SoftError,
-    Stall,
     State,
     StateChanged,
     StateUpdate,
@@ -60,6 +59,7 @@ from xsock.nw._options import (
 from xsock.nw._packet import DatagramBatch, Packet, PacketBatch, SendBuffer
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import Path, PathDiff, PathMonitor, PathReason, PathStatus
+from xsock.nw._receipt import SendReceipt
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
 from xsock.nw._stack import Stack, connect, current_stack, default_stack
 from xsock.nw._voucher import (
@@ -139,10 +139,10 @@ __all__ = [
     "QoS",
     "Resolution",
     "SendBuffer",
+    "SendReceipt",
     "ServiceClass",
     "SoftError",
     "Stack",
-    "Stall",
     "StartResult",
     "State",
     "StateChanged",
