@@ -48,9 +48,12 @@ class Stack:
     """
 
     def __init__(
-        self, core: Callable[[], Core | Beside] | None = None, *,
-        names: Names | None = None, close_timeout: float = CLOSE_TIMEOUT,
-    ) -> None:  # fmt: skip
+        self,
+        core: Callable[[], Core | Beside] | None = None,
+        *,
+        names: Names | None = None,
+        close_timeout: float = CLOSE_TIMEOUT,
+    ) -> None:
         self._make_core = core or _loopback
         self._core: Core | Beside | None = None
         self._driver: Driver | None = None

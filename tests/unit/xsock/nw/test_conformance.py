@@ -188,6 +188,30 @@ async def test_a_grant_is_the_stacks(net: Any) -> None:
     assert Voucher.redeem(Voucher(qos=QoS.USER_INITIATED).to_recipe(), net.stack) == Voucher()
 
 
+@pytest.mark.parametrize(("adopt", "level"), [("connection", QoS.DEFAULT), (None, QoS.BACKGROUND)])
+async def test_what_a_listeners_handlers_run_under(net: Any, adopt: Any, level: QoS) -> None:
+    """The client's own class, high as it is, gives its handler nothing."""
+    seen = []
+
+    async def handle(conn: Any) -> None:
+        assert await conn.receive_exactly(len(DATA)) == DATA
+        seen.append(nw.current_voucher().qos)
+
+    async def serve(listener: Any) -> None:
+        with qos(QoS.BACKGROUND):
+            await listener.run(handle, credit=1, adopt=adopt)
+
+    async with net.stack.listen(local=("127.0.0.1", 0)) as listener:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, listener)
+            with Voucher(service_class=ServiceClass.INTERACTIVE_VOICE, originator=PAYER).adopt():
+                async with net.stack.connection(listener.local) as near:
+                    await near.send(DATA)
+        with pytest.raises(ValueError, match="adopt"):
+            await listener.run(handle, adopt="packet")
+    assert seen == [level]
+
+
 # ---- racing ----
 
 
