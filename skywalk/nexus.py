@@ -258,7 +258,7 @@ class Nexus:
         self.flags = NexusFlags.ATTACHED
         self._bindings: dict[int, PortBinding] = {}
         self._pipe: _Pipe | None = None
-        self._local: dict[int, Channel] = {}
+        self._local: dict[int, Any] = {}  # held, whoever has them by now
         self._remote: dict[int, socket.socket] = {}
         self._services: dict[int, Service] = {}
 
@@ -284,7 +284,8 @@ class Nexus:
         self.reap()
         self._admit(port, os.getpid(), key)
         channel = _attach(self.provider.params, *self._give(port))
-        self._local[port] = channel
+        lib.sk_channel_hold(channel.raw)
+        self._local[port] = ffi.gc(channel.raw_pointer(), lib.sk_channel_drop)
         return channel
 
     def close(self) -> None:
@@ -300,7 +301,7 @@ class Nexus:
     def reap(self) -> None:
         """Notice channels that have ended."""
         for port, channel in list(self._local.items()):
-            if channel.is_closed:
+            if lib.sk_channel_over(channel):
                 self._leave(port)
         for port, sock in list(self._remote.items()):
             if _at_end(sock):

@@ -127,6 +127,10 @@ channel_make(struct skmem_arena *ar, const struct sk_attach *a,
 		return error;
 	}
 	rings_init(ch);
+	/* Nobody is awake yet. */
+	for (int dir = 0; dir < 2; dir++) {
+		atomic_store(&ch->ch_our->hf_heads->sh_arm[dir], 1);
+	}
 	*out = ch;
 	return 0;
 }
@@ -275,6 +279,24 @@ sk_channel_free(struct channel *ch)
 {
 	channel_end(ch, SK_CLOSED);
 	channel_drop(ch);
+}
+
+void
+sk_channel_hold(struct channel *ch)
+{
+	channel_hold(ch);
+}
+
+void
+sk_channel_drop(struct channel *ch)
+{
+	channel_drop(ch);
+}
+
+int
+sk_channel_over(struct channel *ch)
+{
+	return channel_over(ch);
 }
 
 void
