@@ -123,7 +123,8 @@ class KernelPipe:
         """Take *end* over."""
         out = ffi.new("struct kpipe **")
         check(lib.sk_kpipe_attach(end.release(), ops, arg, out))
-        self._raw = out[0]
+        # Freed by the last to let go: a run in another thread may still have it.
+        self._raw = ffi.gc(out[0], lib.sk_kpipe_close)
         info = ffi.new("struct sk_info *")
         lib.sk_channel_info(lib.sk_kpipe_end(self._raw), info)
         self._poll = select.epoll()
@@ -137,7 +138,7 @@ class KernelPipe:
 
     def run(self) -> None:
         """Call the provider as long as there is work. OSError: the user's end is gone."""
-        while self._raw is not None and check(lib.sk_kpipe_run(self._raw)) == 1:
+        while (raw := self._raw) is not None and check(lib.sk_kpipe_run(raw)) == 1:
             pass
 
     def close(self) -> None:
@@ -145,7 +146,6 @@ class KernelPipe:
         raw, self._raw = self._raw, None
         if raw is not None:
             self._poll.close()
-            lib.sk_kpipe_close(raw)
 
 
 @final
@@ -405,7 +405,8 @@ def _at_end(sock: socket.socket) -> bool:
 class Controller:
     """Registers providers, makes nexuses, binds ports, and lets other processes in at *path*.
 
-    It is driven by ``serve``; without *path* only this process opens channels.
+    It is driven by ``serve``; without *path* only this process opens channels. A controller
+    and its nexuses belong to one thread; the channels do not.
     """
 
     def __init__(
