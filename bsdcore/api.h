@@ -260,8 +260,8 @@ int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
 #define BSD_SVC_COUNT 11
 /* Bytes and datagrams sent on so from now on carry class svc (-1: the socket's
  * own again) and are charged to originator origin (0 nobody), until the next
- * call; so one connection carries several. A segment is of the class of its
- * first byte. What so receives is charged to origin as well. */
+ * call; so one connection carries several. A segment is of the best
+ * class among its bytes, charged to whose the first is. What so receives is charged to origin as well. */
 int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
 /* Who sent and received how much: whole IP packets, by class. The first row is
  * nobody's (origin 0), the second of all originators beyond 256. */
@@ -293,13 +293,16 @@ int bsd_if_throttle(struct stack *s, unsigned int ifindex, int on);
  * that a loop full of small messages makes one call for all of them:
  *
  *	subs[i] = slot | bytes << 32	in: what to send, in order
+ *	subs[i] = slot | BSD_SUB_TAG | (svc & 127) << 24 | origin << 32
+ *					in: bsd_set_tag() for what follows
  *	slots[]				in and out: one for each socket
  *	done[]				out: what has happened, once for each change
  */
 struct evloop;
 struct bsd_slot {
 	/* The loop's: hand over up to so many bytes with the next event; set
-	 * to 0 when that happens. Streams only. */
+	 * to 0 when that happens. What would be more than BSD_HAND_MAX is only told
+	 * of, as left: it is worth a call of its own. Streams only. */
 	uint32_t wish;
 	/* Bytes of a stream that may be submitted. The loop subtracts what it
 	 * submits; a turn that submits for the slot or answers for it sets it. */
@@ -325,6 +328,9 @@ struct bsd_evloopmem {
 	unsigned char *buf;
 	size_t nslots, ndone, nsubs, nbuf;
 };
+#define BSD_SUB_TAG 0x80000000u
+#define BSD_MAXSLOTS 0x1000000
+#define BSD_HAND_MAX 16384
 #define BSD_STATE_POLL_AT 0 /* UINT64_MAX: nothing planned */
 #define BSD_STATE_TAKEN 1
 #define BSD_STATE_NOW 2
@@ -371,7 +377,8 @@ long bsd_recv_lend(struct socket *so, size_t max, unsigned int maxseg,
 /* Fill up to n segments, answer how many there are. */
 int bsd_lend_iov(const struct bsd_lend *lend, struct bsd_iovec *v, int n);
 void bsd_lend_hold(struct bsd_lend *lend, unsigned int n);
-/* anything is ignored: room for the argument of a destructor. */
+void bsd_lend_drop(struct bsd_lend *lend, unsigned int n); /* n references */
+/* One reference. anything is ignored: room for the argument of a destructor. */
 void bsd_lend_release(struct bsd_lend *lend, const void *anything);
 /* Send bytes [off, off+len) of lent memory without copying them. All of it,
  * if there is any room at all, else -EAGAIN; -EXDEV: the memory of another stack.

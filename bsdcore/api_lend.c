@@ -100,10 +100,18 @@ bsd_lend_hold(struct bsd_lend *lend, unsigned int n)
 }
 
 void
+bsd_lend_drop(struct bsd_lend *lend, unsigned int n)
+{
+	if (n > 0) {
+		m_lend_release(lend_chain(lend), n);
+	}
+}
+
+void
 bsd_lend_release(struct bsd_lend *lend, const void *anything)
 {
 	(void)anything;
-	m_lend_release(lend_chain(lend));
+	m_lend_release(lend_chain(lend), 1);
 }
 
 /* A chain that shares bytes [off, off+len) of m; NULL with *error. */

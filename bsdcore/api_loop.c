@@ -74,7 +74,7 @@ bsd_evloop_new(struct stack *s, size_t nslots, size_t ndone, size_t nsubs,
 	struct evloop *el;
 	int error;
 
-	if (nslots == 0 || nslots > INT32_MAX || ndone == 0 ||
+	if (nslots == 0 || nslots > BSD_MAXSLOTS || ndone == 0 ||
 	    ndone > INT32_MAX || nsubs == 0 || nsubs > UINT32_MAX ||
 	    nbuf == 0 || nbuf > UINT32_MAX) {
 		return -EINVAL;
@@ -221,6 +221,18 @@ evloop_submit1(struct evloop *el, uint32_t slot, const uint8_t *p, uint32_t n,
 	return true;
 }
 
+/* Whose the bytes are that follow, and of which class. */
+static void
+evloop_tag(struct evloop *el, uint32_t word, uint32_t origin)
+{
+	uint32_t slot = word & (BSD_MAXSLOTS - 1), svc = word >> 24 & 127;
+
+	if (slot < el->el_top && el->el_cell[slot] != NULL) {
+		(void)api_settag(el->el_cell[slot]->ee_so,
+		    svc == 127 ? -1 : (int)svc, origin);
+	}
+}
+
 static void
 evloop_submit(struct evloop *el, const uint8_t *p, size_t left, uint32_t n)
 {
@@ -234,6 +246,10 @@ evloop_submit(struct evloop *el, const uint8_t *p, size_t left, uint32_t n)
 		uint32_t len = (uint32_t)(this >> 32);
 
 		next = i + 1 < n ? sub[i + 1] : ~this;
+		if (slot & BSD_SUB_TAG) {
+			evloop_tag(el, slot, len);
+			continue;
+		}
 		if (len > left ||
 		    !evloop_submit1(el, slot, p, len,
 			(uint32_t)next == slot && next >> 32)) {
@@ -274,17 +290,18 @@ evloop_report(struct evloop *el, struct evq_entry *ee)
 	int ev = sopoll(so) & (LOOP_ALWAYS | (int)want);
 
 	d->len = 0;
-	if (wish > 0 && so->so_rcv.sb_cc > 0 &&
-	    !(so->so_proto->pr_flags & PR_ATOMIC)) {
+	wish = u32min(wish, so->so_rcv.sb_cc);
+	if (wish > 0 && !(so->so_proto->pr_flags & PR_ATOMIC)) {
 		uint32_t room = (uint32_t)el->el_mem.nbuf - el->el_nbuf;
 
-		wish = u32min(wish, so->so_rcv.sb_cc);
-		if (wish > room && el->el_nbuf > 0) {
-			return false;
+		if (wish <= BSD_HAND_MAX) {
+			if (wish > room && el->el_nbuf > 0) {
+				return false;
+			}
+			d->off = el->el_nbuf;
+			d->len = evloop_hand(el, so, u32min(wish, room));
+			el->el_nbuf += d->len;
 		}
-		d->off = el->el_nbuf;
-		d->len = evloop_hand(el, so, u32min(wish, room));
-		el->el_nbuf += d->len;
 		sl->wish = 0;
 	}
 	sl->want &= ~(uint32_t)ev;

@@ -13,26 +13,32 @@ CTASSERT(BSD_SVC_VI == SVC_VI && BSD_SVC_VO == SVC_VO);
 CTASSERT(BSD_SVC_SIG == SVC_SIG && BSD_SVC_COUNT == SVC_COUNT);
 
 int
-bsd_set_tag(struct socket *so, int svc, uint32_t origin)
+api_settag(struct socket *so, int svc, uint32_t origin)
 {
-	int error;
-
 	if (svc < -1 || svc >= SVC_COUNT || origin == BSD_ORIGIN_OTHERS) {
-		return -EINVAL;
-	}
-	error = api_enter(so);
-	if (error != 0) {
-		return -error;
+		return EINVAL;
 	}
 	so->so_origin = origin;
+	so->so_qosflags |= SOQ_TAGGED;
 	if (svc >= 0) {
 		so->so_tagsvc = (uint8_t)svc;
 		so->so_qosflags |= SOQ_TAGSVC;
 	} else {
 		so->so_qosflags &= ~SOQ_TAGSVC;
 	}
-	api_leave(so);
 	return 0;
+}
+
+int
+bsd_set_tag(struct socket *so, int svc, uint32_t origin)
+{
+	int error = api_enter(so);
+
+	if (error == 0) {
+		error = api_settag(so, svc, origin);
+		api_leave(so);
+	}
+	return -error;
 }
 
 static void

@@ -159,8 +159,10 @@ so_defunct(struct socket *so)
 static void
 stack_endsockets(struct stack *s)
 {
+	LIST_HEAD(, socket) ended; /* apart, so as not to be looked at again */
 	struct socket *so;
 
+	LIST_INIT(&ended);
 again:
 	LIST_FOREACH (so, &s->s_so->sos_all, so_all) {
 		if (so->so_state & SS_NOFDREF) {
@@ -178,8 +180,14 @@ again:
 				(void)soshutdown(so, SHUT_RDWR);
 			}
 			so_defunct(so);
+			LIST_REMOVE(so, so_all);
+			LIST_INSERT_HEAD(&ended, so, so_all);
 			goto again;
 		}
+	}
+	while ((so = LIST_FIRST(&ended)) != NULL) {
+		LIST_REMOVE(so, so_all);
+		LIST_INSERT_HEAD(&s->s_so->sos_all, so, so_all);
 	}
 }
 

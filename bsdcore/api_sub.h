@@ -29,6 +29,8 @@ void api_putaddr(const struct sockaddr_storage *ss, socklen_t len,
 /* Lend a chain to the outside: refs references, 0: one for each mbuf. Locked. */
 void api_lend(struct stack *s, struct mbuf *m, uint32_t refs,
     struct bsd_lent *out);
+/* bsd_set_tag(), locked: 0 or EINVAL. */
+int api_settag(struct socket *so, int svc, uint32_t origin);
 /* May more be lent? Counted if not. */
 bool api_maylend(struct stack *s);
 

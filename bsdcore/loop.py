@@ -23,6 +23,7 @@ Lent, the socket or the stack meanwhile.
 from __future__ import annotations
 
 from array import array
+from errno import ENOBUFS
 from functools import partial
 from struct import Struct
 
@@ -44,6 +45,7 @@ __all__ = ["ROOM", "WANT", "WISH", "Datagrams", "Lent", "LoopStack"]
 WISH: Final = 0
 ROOM: Final = 1
 WANT: Final = 2
+TAG: Final = 1 << 31  # a key that is no submission: see tag()
 _DONE: Final = Struct("IIIIIi")
 _DONE_SIZE: Final = ffi.sizeof("struct bsd_done")
 if _DONE.size != _DONE_SIZE or ffi.sizeof("struct bsd_slot") != 16:
@@ -171,6 +173,11 @@ class LoopStack:
         self.keys.append(slot)
         self.parts.append(b"")
 
+    def tag(self, slot: int, svc: int, origin: int) -> None:
+        """Class and originator of what is submitted for *slot* from now on (Socket.set_tag())."""
+        self.keys.append(slot | TAG | (svc & 127) << 24 | origin << 32)
+        self.parts.append(b"")
+
     def poll_at(self) -> int:
         """When to turn next without being woken (ns of the stack's clock); NEVER at the latest."""
         return self._state[0]
@@ -242,6 +249,31 @@ class LoopStack:
             answer.append(Lent(memory, start, ffi.cast("char *", piece.base), piece.len))
             start += piece.len
         return answer
+
+    def read(self, handle: Handle, size: int) -> bytes:
+        """Up to *size* received bytes of a stream, copied once; ``b""`` at its end.
+
+        BlockingIOError if there are none. The way for kilobytes: ``bsd_recv`` into
+        a buffer, to be copied from there, is better for less.
+        """
+        lent = self._lent
+        got = lib.bsd_recv_lend(handle, size, SEGMENTS, lent)
+        if got <= 0:
+            if got == -ENOBUFS:
+                buffer = ffi.new("char[]", min(size, MAX_RESERVE))
+                got = check(lib.bsd_recv(handle, buffer, len(buffer), 0, ffi.NULL, 0))
+                return bytes(ffi.buffer(buffer, got))
+            check(got)
+            return b""
+        memory, count = lent.lend, lent.count
+        if count == 1:
+            data = bytes(ffi.buffer(lent.base, got))
+        else:
+            iov = self._iov
+            lib.bsd_lend_iov(memory, iov, SEGMENTS)
+            data = b"".join([ffi.buffer(iov[i].base, iov[i].len) for i in range(count)])
+        lib.bsd_lend_drop(memory, count)
+        return data
 
     def reserve(self, handle: Handle, size: int) -> Lent:
         """*size* writable bytes (65536 at most) to be sent by :meth:`send_lent`."""

@@ -53,7 +53,15 @@ int sk_netns_owner(struct netns *ns, int kind, int pid,
 /* The owner has gone. What it has not detached is aborted: TCP peers get a
  * RST, and its ports are held for linger_ns. */
 void sk_netns_owner_free(struct netns_owner *owner);
+/* The same, but the handle stays good, for a stack that may still call. */
+void sk_netns_owner_abort(struct netns_owner *owner);
 const struct netns_ops *sk_netns_ops(void);
+/* no_reserve and no_release for those who are no stack: port of laddr (sixteen
+ * bytes, IPv4 mapped; zeros for any), flags FLOW_* of nic/flow.h. */
+int sk_netns_reserve(struct netns_owner *owner, int proto,
+    const unsigned char *laddr, uint16_t port, unsigned int flags);
+void sk_netns_release(struct netns_owner *owner, int proto,
+    const unsigned char *laddr, uint16_t port);
 struct flow_advtab *sk_netns_advtab(struct netns *ns);
 
 /* ---- the flowswitch of one interface ---- */

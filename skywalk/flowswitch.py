@@ -116,6 +116,19 @@ class Owner:
         """The ``const struct netns_ops *`` of every owner."""
         return lib.sk_netns_ops()
 
+    def reserve(self, proto: int, address: str, port: int, flags: int = 0) -> None:
+        """Take *port* of *address* (``::`` for any), as a stack does by ``ops``; *flags* are
+        FLOW_* of nic/flow.h. Errno EADDRINUSE: another owner has it."""
+        check(lib.sk_netns_reserve(self.raw, proto, packed(address), port, flags))
+
+    def unreserve(self, proto: int, address: str, port: int) -> None:
+        """Give back what ``reserve`` took."""
+        lib.sk_netns_release(self.raw, proto, packed(address), port)
+
+    def abort(self) -> None:
+        """Reset its flows and take its ports away, as when its process has died."""
+        lib.sk_netns_owner_abort(self.raw)
+
     def close(self) -> None:
         """The owner has gone: flows it has not detached are reset. Twice is harmless."""
         raw, self._raw = self._raw, None

@@ -32,7 +32,11 @@ class Parts:
         self.config = config
         self.usernet: Any = None
         self._capture: Any = None
-        self.stack = Stack(config.name)
+        # The second half keys sequence numbers and timestamps, which are the host's: a port that
+        # another of its stacks had a while ago goes on where that one ended.
+        seed = os.urandom(32)
+        self.secret = seed[16:]
+        self.stack = Stack(config.name, seed=seed)
         self.switch: Any = None
         self.clients: set[Any] = set()
         try:

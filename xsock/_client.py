@@ -6,6 +6,7 @@ under the process's stack, and both take their ports in one namespace.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from bsdcore import netstat
@@ -31,7 +32,8 @@ class ClientParts:
 
     def __init__(self, parts: Parts, doorbell: int) -> None:
         self.doorbell = doorbell
-        self.stack = Stack(f"{parts.config.name}-client")
+        seed = os.urandom(16) + parts.secret
+        self.stack = Stack(f"{parts.config.name}-client", seed=seed)
         self._parts = parts
         self._side: Any = None
         try:

@@ -7,41 +7,32 @@ has its flowswitch from the first client on: before that nobody is to be found t
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import nic
-from bsdcore._ffi import check
-from bsdcore._ffi import ffi as bsd_ffi
-from bsdcore._ffi import lib as bsd
-from skywalk._ffi import ffi, lib
+from bsdcore._ffi import check, ffi, lib
+from skywalk._ffi import ffi as sk_ffi
+from skywalk._ffi import lib as sk_lib
+from skywalk.flowswitch import Flowswitch, Netns, Owner, OwnerKind
 
 if TYPE_CHECKING:
     from bsdcore.stack import Stack
 
 __all__ = ["ClientSide", "Switch"]
 
-ETHERNET: Final = 0  # sk_fsw_info.link
-LOOP: Final = 0x1  # SK_FSW_LOOP
-HOST, CLIENT = 0, 1  # SK_OWNER_*
-LO_MTU: Final = 65535
-_C_CALLBACK: Final = "void(*)(void *)"
+# Seconds after which the port of an event loop that does not turn is given up. A program may
+# compute for that long; the kernel would wait for ever.
+STALL: Final = 60.0
 
 
 class ClientSide(NamedTuple):
     """What a client stack is given: its *owner*, and *ports* with their *pools* by interface."""
 
-    owner: Any
+    owner: Owner
     ports: dict[str, Any]
-    pools: list[nic.Pool]
-
-
-def _made(kind: str, call: Any) -> Any:
-    out = ffi.new(f"{kind} **")
-    check(call(out))
-    return out[0]
+    pools: list[Any]
 
 
 class Switch:
@@ -51,75 +42,52 @@ class Switch:
         self._stack = stack
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._switches: dict[str, Any] = {}
-        self._pools: list[Any] = []  # with drop() or close(), freed last
-        config = ffi.new("struct sk_netns_cfg *")
-        ffi.memmove(config.seed, os.urandom(16), 16)
-        self._netns = _made("struct netns", lambda out: lib.sk_netns_new(config, out))
-        self._owner: Any = None
-        self._owner = self.join(stack, HOST)
+        self.switches: dict[str, Flowswitch] = {}
+        self._pools: list[Any] = []
+        self.netns = Netns()
+        self._owner = self._join(stack, OwnerKind.HOST)
 
-    def join(self, stack: Stack, kind: int) -> Any:
+    def _join(self, stack: Stack, kind: OwnerKind) -> Owner:
         """Make *stack* take its ports in our namespace; who it is there."""
-        owner = _made(
-            "struct netns_owner",
-            lambda out: lib.sk_netns_owner(self._netns, kind, os.getpid(), out),
-        )
-        tab = lib.sk_netns_advtab(self._netns)
-        check(bsd.bsd_set_netns(stack.cdata, lib.sk_netns_ops(), owner, tab))
+        owner = self.netns.owner(kind, os.getpid())
+        try:
+            check(lib.bsd_set_netns(stack.cdata, owner.ops, owner.raw, self.netns.advtab))
+        except BaseException:
+            owner.close()
+            raise
         return owner
 
-    def lay(self, name: str, port: nic.Port, flags: int = 0) -> None:
+    def lay(self, name: str, port: nic.Port, *, loop: bool = False) -> None:
         """Put a flowswitch on *port*, and the stack on it, as interface *name*."""
-        raw, pool = port.release()
+        switch = Flowswitch(self.netns, port, loop=loop, stall=STALL)
+        self.switches[name] = switch
+        raw, pool = switch.host.release()
         self._pools.append(pool)
-        host_pool = nic.Pool().hold()
-        self._pools.append(host_pool)
-        config = ffi.new("struct sk_fsw_cfg *")
-        config.flags, config.host_pool = flags, host_pool.raw
-        switch, host = ffi.new("struct fsw **"), ffi.new("struct port **")
-        check(lib.sk_fsw_open(self._netns, raw, config, switch, host))
-        self._switches[name] = switch[0]
-        self._stack.attach(host[0], name)
-        self._link(name, switch[0])
-
-    def _link(self, name: str, switch: Any) -> None:
-        """The stack tells the flowswitch next hops, and is woken by it."""
+        self._stack.attach(raw, name)
         stack = self._stack.cdata
-        info = ffi.new("struct sk_fsw_info *")
-        lib.sk_fsw_info(switch, info)
-        if info.link == ETHERNET:
-            resolver = bsd_ffi.new("const void **")
-            check(bsd.bsd_resolver(stack, self._stack.index(name), resolver))
-            check(lib.sk_fsw_set_resolver(switch, ffi.cast("struct flow_resolver *", resolver[0])))
-            event = ffi.addressof(lib, "sk_fsw_route_event")
-            bsd.bsd_set_flow_event(stack, bsd_ffi.cast(_C_CALLBACK, event), switch)
-        wake = bsd_ffi.addressof(bsd, "bsd_wake")
-        lib.sk_fsw_set_wake(switch, ffi.cast(_C_CALLBACK, wake), stack)
+        if switch.info.link == "ethernet":
+            resolver = ffi.new("const void **")
+            check(lib.bsd_resolver(stack, self._stack.index(name), resolver))
+            switch.set_resolver(resolver[0])
+            event = sk_ffi.addressof(sk_lib, "sk_fsw_route_event")
+            lib.bsd_set_flow_event(stack, ffi.cast("void(*)(void *)", event), switch.raw)
+        switch.set_wake(ffi.addressof(lib, "bsd_wake"), stack)
 
     def set_addresses(self, name: str, cidrs: tuple[str, ...]) -> None:
         """Which addresses interface *name* has itself."""
-        octets = b""
-        for cidr in cidrs:
-            address = ipaddress.ip_interface(cidr).ip
-            octets += address.packed if address.version == 6 else _mapped(address.packed)
-        check(lib.sk_fsw_set_addrs(self._switches[name], octets, len(octets) // 16))
+        self.switches[name].set_addresses([cidr.partition("/")[0] for cidr in cidrs])
 
     def client(self, stack: Stack, doorbell: int) -> ClientSide:
         """Make *stack* a client: CLIENT ports that ring *doorbell*, still to be attached."""
         with self._lock:
-            if "lo0" not in self._switches:
-                self.lay("lo0", nic.open_port("lo"), LOOP)
-        side = ClientSide(self.join(stack, CLIENT), {}, [])
-        for name, switch in self._switches.items():
-            pool = nic.Pool()
-            side.pools.append(pool)
-            side.ports[name] = _made(
-                "struct port",
-                lambda out, switch=switch, pool=pool: lib.sk_fsw_client(
-                    switch, side.owner, pool.raw, doorbell, out
-                ),
-            )
+            if "lo0" not in self.switches:
+                self.lay("lo0", nic.open_port("lo"), loop=True)
+        side = ClientSide(self._join(stack, OwnerKind.CLIENT), {}, [])
+        for name, switch in self.switches.items():
+            with nic.Pool() as pool:
+                port = switch.client(side.owner, pool, doorbell)
+            side.ports[name], held = port.release()
+            side.pools.append(held)
         return side
 
     def leave(self, side: ClientSide) -> None:
@@ -127,18 +95,18 @@ class Switch:
         if self._pid != os.getpid():
             _orphans.append(side)
             return
-        lib.sk_netns_owner_free(side.owner)
+        side.owner.close()
         for pool in side.pools:
-            pool.close()
+            pool.drop()
 
     def unlink(self) -> None:
         """Before the stack goes: it is neither asked nor woken any more."""
         if self._pid != os.getpid():
             return
-        bsd.bsd_set_flow_event(self._stack.cdata, bsd_ffi.NULL, bsd_ffi.NULL)
-        for switch in self._switches.values():
-            lib.sk_fsw_set_wake(switch, ffi.NULL, ffi.NULL)
-            lib.sk_fsw_set_resolver(switch, ffi.NULL)
+        lib.bsd_set_flow_event(self._stack.cdata, ffi.NULL, ffi.NULL)
+        for switch in self.switches.values():
+            switch.set_wake(None, None)
+            switch.set_resolver(None)
 
     def close(self) -> None:
         """After the stack has gone: free everything. A forked child leaves it as it is: what
@@ -146,19 +114,12 @@ class Switch:
         if self._pid != os.getpid():
             _orphans.append(self)
             return
-        for switch in self._switches.values():
-            lib.sk_fsw_free(switch)
-        self._switches.clear()
-        if self._owner is not None:
-            lib.sk_netns_owner_free(self._owner)
-        lib.sk_netns_free(self._netns)
+        for switch in self.switches.values():
+            switch.close()
+        self._owner.close()
+        self.netns.close()
         for pool in self._pools:
             pool.drop()
-        self._pools.clear()
 
 
 _orphans: list[Any] = []
-
-
-def _mapped(packed: bytes) -> bytes:
-    return bytes(10) + b"\xff\xff" + packed

@@ -626,8 +626,10 @@ netisr_main(void *arg)
 		ni->ni_until = 0;
 		ni->ni_inround = true;
 		netisr_dispatch(ni, ev, n);
-		if (ni->ni_wanted) {
-			ni->ni_driver = DRIVER_VACANT;
+		if (ni->ni_wanted || ni->ni_driver != DRIVER_THREAD) {
+			if (ni->ni_driver == DRIVER_THREAD) {
+				ni->ni_driver = DRIVER_VACANT;
+			}
 			(void)netisr_run(s);
 			netisr_bury(ni);
 			while (!atomic_load_explicit(&ni->ni_stop,
@@ -640,6 +642,9 @@ netisr_main(void *arg)
 		now = s->s_now;
 		ni->ni_until = until > now ? until : 0;
 		stack_leave(s);
+		if (atomic_load_explicit(&ni->ni_stop, memory_order_acquire)) {
+			break; /* unparked to stop: the kick may be the waiter's */
+		}
 		if (until > now && until != CALLOUT_NEVER) {
 			now = stack_clock(s);
 		}
@@ -716,7 +721,9 @@ netisr_unprepare(struct netisr *ni)
 	ni->ni_stack->s_flags &= ~(uint32_t)STACK_THREADED;
 	ni->ni_until = 0;
 	ni->ni_wanted = ni->ni_parked = false;
-	ni->ni_driver = DRIVER_THREAD;
+	if (ni->ni_driver != DRIVER_WAITER) { /* he does not know of it */
+		ni->ni_driver = DRIVER_THREAD;
+	}
 	LIST_FOREACH (np, &ni->ni_ports, np_link) {
 		netisr_port_unwatch(ni, np);
 		np->np_resume = np->np_txretry = 0;

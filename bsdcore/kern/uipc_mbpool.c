@@ -680,12 +680,12 @@ m_lend_hold(struct mbuf *m, uint32_t refs)
 }
 
 void
-m_lend_release(struct mbuf *m)
+m_lend_release(struct mbuf *m, uint32_t refs)
 {
 	struct pkt_ext *ext = &m->m_pkthdr.txext;
 
-	if (atomic_fetch_sub_explicit(&ext->e_refs, 1, memory_order_acq_rel) ==
-	    1) {
+	if (atomic_fetch_sub_explicit(&ext->e_refs, refs,
+		memory_order_acq_rel) == refs) {
 		atomic_fetch_sub_explicit(&m->m_pool->mp_lent,
 		    (uintptr_t)ext->e_arg, memory_order_relaxed);
 		mb_remote_push(m);

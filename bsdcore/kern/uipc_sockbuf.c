@@ -93,8 +93,7 @@ sbavail_update(struct socket *so)
 	    memory_order_relaxed);
 }
 
-/* May their bytes be told apart? */
-static bool
+bool
 sb_sametag(const struct mbuf *a, const struct mbuf *b)
 {
 	if (((a->m_flags | b->m_flags) & M_TAG) == 0) {

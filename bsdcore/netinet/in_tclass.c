@@ -256,19 +256,65 @@ so_svcof(const struct socket *so, const struct mbuf *m)
 	    so->so_traffic_class;
 }
 
-void
-tcp_qostag(const struct socket *so, const struct mbuf *first, struct mbuf *m)
+uint32_t
+so_tagrun(const struct socket *so, const struct mbuf *m, uint32_t off,
+    uint32_t len, uint32_t seg)
 {
-	int svc = so_svcof(so, first);
+	const struct mbuf *first = m;
+	uint32_t run;
+
+	if (m == NULL || (so->so_qosflags & SOQ_TAGGED) == 0) {
+		return len;
+	}
+	for (run = m->m_len - off; run < len && m->m_next != NULL;
+	    run += m->m_len) {
+		m = m->m_next;
+		if (!sb_sametag(first, m)) {
+			return u32min(len, run < seg ? seg : run - run % seg);
+		}
+	}
+	return len;
+}
+
+/* The best class of len bytes from off in m on: what is urgent in a segment
+ * takes along what is not. */
+static int
+so_svcbest(const struct socket *so, const struct mbuf *m, uint32_t off,
+    uint32_t len)
+{
+	int best = so_svcof(so, m);
+
+	len += off;
+	while (len > m->m_len && (m->m_next != NULL)) {
+		int svc;
+
+		len -= m->m_len;
+		m = m->m_next;
+		svc = so_svcof(so, m);
+		if (svc_queue((unsigned)svc) < svc_queue((unsigned)best)) {
+			best = svc;
+		}
+	}
+	return best;
+}
+
+void
+tcp_qostag(const struct socket *so, const struct mbuf *first, uint32_t off,
+    uint32_t len, struct mbuf *m)
+{
+	int svc;
 
 	if (first != NULL) {
+		svc = so->so_qosflags & SOQ_TAGGED ?
+		    so_svcbest(so, first, off, len) :
+		    so_svcof(so, first);
 		m->m_pkthdr.pkt_flags |= PKTF_ORDERED;
 		m->m_pkthdr.origin =
 		    first->m_flags & M_TAG ? first->m_pkthdr.origin : 0;
 	} else {
 		m->m_pkthdr.origin = so->so_origin;
 		/* A throttled interface holds back data, not the peer's. */
-		svc = svc_isbackground(svc) ? SVC_BK : SVC_CTL;
+		svc = svc_isbackground(so_svc(so)) ? SVC_BK : SVC_CTL;
 	}
 	m->m_pkthdr.svc = (uint8_t)svc;
 }
@@ -362,22 +408,41 @@ qos_row(struct qos_state *qs, uint32_t origin)
 	return r;
 }
 
+/* Header bytes of a super-segment that starts at its IP header. */
+static uint32_t
+qos_hdrlen(const struct mbuf *m)
+{
+	const struct pkthdr *h = &m->m_pkthdr;
+
+	if (h->gso_type == PKT_GSO_UDP_L4) {
+		return h->csum_start + 8u;
+	}
+	if (m->m_len <= h->csum_start + 12u) {
+		return h->csum_start + 20u;
+	}
+	return h->csum_start +
+	    (uint32_t)(m->m_data[h->csum_start + 12] >> 4) * 4;
+}
+
 void
 qos_output(struct stack *s, struct ifnet *ifp, struct mbuf *m, bool mark)
 {
 	const struct pkthdr *h = &m->m_pkthdr;
 	struct qos_row *r = qos_row(s->s_qos, h->origin);
 	unsigned svc = h->svc < SVC_COUNT ? h->svc : SVC_BE;
-	uint32_t n = 1;
+	uint32_t n = 1, len = h->len;
 
 	if ((h->csum_flags & CSUM_TSO) && h->tso_segsz != 0) {
-		n = (h->len + h->tso_segsz - 1) / h->tso_segsz;
+		uint32_t hdr = u32min(qos_hdrlen(m), len);
+
+		n = u32max((len - hdr + h->tso_segsz - 1) / h->tso_segsz, 1);
+		len += (n - 1) * hdr; /* as it will be on the wire */
 	}
 	r->qr_txpkts[svc] += n;
-	r->qr_txbytes[svc] += h->len;
+	r->qr_txbytes[svc] += len;
 	if (h->pkt_flags & PKTF_TCP_REXMT) {
 		r->qr_rexmtpkts += n;
-		r->qr_rexmtbytes += h->len;
+		r->qr_rexmtbytes += len;
 	}
 	if (ifp->if_flags & IFF_LOOPBACK_) {
 		return;

@@ -76,10 +76,16 @@ void so_tagchain(const struct socket *so, struct mbuf *m);
  * queued next. */
 int so_svcof(const struct socket *so, const struct mbuf *m);
 
-/* Class and originator of a segment whose first byte lies in first (NULL:
- * no payload). */
-void tcp_qostag(const struct socket *so, const struct mbuf *first,
-    struct mbuf *m);
+/* How much of a super-segment of len bytes from off in m on goes at once, in
+ * segments of seg: all, or, where another tag comes, up to the segment that it
+ * is in. */
+uint32_t so_tagrun(const struct socket *so, const struct mbuf *m, uint32_t off,
+    uint32_t len, uint32_t seg);
+
+/* Class and originator of a segment of len bytes from off in first on (NULL: no
+ * payload). */
+void tcp_qostag(const struct socket *so, const struct mbuf *first, uint32_t off,
+    uint32_t len, struct mbuf *m);
 /* The same of a datagram; svc -1: the socket's. */
 void udp_qostag(const struct socket *so, int svc, struct mbuf *m);
 
@@ -102,6 +108,8 @@ bool qos_fgactive(const struct stack *s, const struct ifnet *ifp);
 void tcp_qoscc(struct tcpcb *tp);
 /* What would go next stays, since the interface is throttled. */
 bool tcp_qosheld(struct tcpcb *tp);
+/* so_tagrun() of len bytes at sequence number seq. */
+uint32_t tcp_qosrun(struct tcpcb *tp, uint32_t seq, uint32_t len, uint32_t seg);
 void tcp_qosrelease(struct stack *s); /* it is no more */
 
 #endif

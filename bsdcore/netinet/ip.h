@@ -19,6 +19,9 @@ struct ip {		/* fields in network order, any alignment */
 } __attribute__((packed));
 CTASSERT(sizeof(struct ip) == 20);
 
+#define IPTOS_ECN_MASK_ 0x03 /* RFC 3168 5 */
+#define IPTOS_ECN_ECT0_ 0x02
+#define IPTOS_ECN_CE_ 0x03
 #define IP_HDRLEN ((uint32_t)sizeof(struct ip))
 #define IP_MAXPACKET 65535u
 #define IP_MINMTU 68u /* every link carries this much (RFC 791 3.2) */

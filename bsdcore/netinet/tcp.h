@@ -22,6 +22,9 @@
 #define TH_OFF_WIN 14
 #define TH_OFF_SUM 16
 #define TH_OFF_URP 18
+
+#define TH_ECE_ 0x40 /* RFC 3168 6.1 */
+#define TH_CWR_ 0x80
 #define TCP_HDRLEN 20
 #define TCP_MAXHDRLEN 60
 #define TCP_MAXOLEN (TCP_MAXHDRLEN - TCP_HDRLEN)

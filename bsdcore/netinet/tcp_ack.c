@@ -406,6 +406,7 @@ tcp_ackcheck(struct tcpcb *tp, struct tcpseg *sg)
 		return tcp_challenge_ok(tp->t_tcp, tp) ? TCP_DROPAFTERACK :
 							 TCP_DROP;
 	}
+	tcp_ecn_input(tp, sg);
 	if (SEQ_LT(sg->sg_ack, tp->snd_una)) {
 		return TCP_NEXT; /* old; its data may be new */
 	}

@@ -69,6 +69,7 @@ tcp_parse(struct stack *s, struct mbuf *m, uint32_t off, struct tcpseg *sg)
 	sg->sg_segsz = sg->sg_count > 1 ? m->m_pkthdr.tso_segsz : 0;
 	sg->sg_iplen = m->m_pkthdr.len;
 	sg->sg_svc = (uint8_t)qos_rxsvc(m);
+	sg->sg_ce = tcp_ecn_isce(m);
 	sg->sg_needoutput = sg->sg_hasiss = false;
 	sg->sg_hdrlen = off + hlen;
 	m_adj(m, (int32_t)sg->sg_hdrlen);
@@ -324,6 +325,7 @@ tcp_fastpath(struct tcpcb *tp, struct tcpseg *sg)
 	    SEQ_LEQ(sg->sg_seq, tp->t_lastacksent)) {
 		tcp_tsrecent(tp, sg);
 	}
+	tcp_ecn_input(tp, sg);
 	if (sg->sg_ack != tp->snd_una) {
 		TCPSTAT_INC(tp->t_tcp, predack);
 		(void)tcp_newack(tp, sg);
@@ -404,6 +406,7 @@ tcp_synsent(struct tcpcb *tp, struct tcpseg *sg)
 		TCPDROP(tp->t_tcp, badsyn);
 		return TCP_DROP;
 	}
+	tcp_ecn_synsent(tp, sg);
 	tcp_rcvseqinit(tp, sg->sg_seq);
 	tcp_synoptions(tp, &sg->sg_opt);
 	sg->sg_seq++;

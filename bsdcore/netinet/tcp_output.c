@@ -462,11 +462,11 @@ tcp_mkpacket(struct tcpcb *tp, const struct tcpsend *se, uint32_t hdrlen)
 	m->m_len = hdrlen;
 	m->m_pkthdr.len = hdrlen + se->se_len;
 	if (se->se_len == 0) {
-		tcp_qostag(tp->t_so, NULL, m);
+		tcp_qostag(tp->t_so, NULL, 0, 0, m);
 		return m;
 	}
 	data = sbsndptr(sb, se->se_seq - tp->snd_una, &moff);
-	tcp_qostag(tp->t_so, data, m);
+	tcp_qostag(tp->t_so, data, moff, se->se_len, m);
 	if (se->se_len <= MHLEN - MAX_HDR - TCP_MAXHDRLEN) {
 		m_copydata(data, moff, se->se_len, mtodo(m, hdrlen));
 		m->m_len += se->se_len;
@@ -497,9 +497,10 @@ tcp_advertise(struct tcpcb *tp, uint8_t flags)
 	return (uint16_t)win;
 }
 
+/* fresh: it carries payload that was not sent before. */
 static void
 tcp_mkheader(struct tcpcb *tp, const struct tcpsend *se, uint8_t *th,
-    uint32_t hdrlen)
+    uint32_t hdrlen, bool fresh)
 {
 	struct inpcb *inp = tp->t_inp;
 	uint8_t flags = se->se_flags;
@@ -520,12 +521,12 @@ tcp_mkheader(struct tcpcb *tp, const struct tcpsend *se, uint8_t *th,
 	be32put(th + TH_OFF_SEQ, se->se_seq);
 	be32put(th + TH_OFF_ACK, flags & TH_ACK ? tp->rcv_nxt : 0);
 	th[TH_OFF_DOFF] = (uint8_t)(hdrlen / 4 << 4);
-	th[TH_OFF_FLAGS] = flags;
+	th[TH_OFF_FLAGS] = flags | tcp_ecn_flags(tp, flags, fresh);
 	be16put(th + TH_OFF_WIN, tcp_advertise(tp, flags));
 }
 
 static int
-tcp_ipout(struct tcpcb *tp, struct mbuf *m)
+tcp_ipout(struct tcpcb *tp, struct mbuf *m, bool fresh)
 {
 	struct inpcb *inp = tp->t_inp;
 	struct socket *so = tp->t_so;
@@ -539,7 +540,8 @@ tcp_ipout(struct tcpcb *tp, struct mbuf *m)
 		.ioa_proto = IPPROTO_TCP,
 		.ioa_ttl = v4 || inp->inp_hops6 < 0 ? inp->inp_ttl :
 						      (uint8_t)inp->inp_hops6,
-		.ioa_tos = v4 ? inp->inp_tos : inp->inp_tclass6,
+		.ioa_tos = tcp_ecn_tos(tp, v4 ? inp->inp_tos : inp->inp_tclass6,
+		    fresh),
 	};
 
 	if (TCPTUN(tp->t_tcp, path_mtu_discovery) &&
@@ -723,12 +725,18 @@ tcp_send(struct tcpcb *tp, struct tcpsend *se)
 	uint32_t segsz = tp->t_mss > optlen + 32 ? tp->t_mss - optlen : 32;
 	bool rexmt = se->se_hole != NULL || se->se_tlp ||
 	    SEQ_LT(se->se_seq, tp->snd_max);
+	uint32_t len = tcp_qosrun(tp, se->se_seq, se->se_len, segsz);
+	bool fresh = se->se_len > 0 && !rexmt && !se->se_probe;
 	struct mbuf *m;
 	uint8_t *th;
 	int error;
 
-	if (se->se_len > segsz && tp->t_gsomax <= tp->t_maxseg) {
-		se->se_len = segsz;
+	if (len > segsz &&
+	    (tp->t_gsomax <= tp->t_maxseg || (tp->t_flags & TF_ECNCWR))) {
+		len = segsz;
+	}
+	if (len < se->se_len) {
+		se->se_len = len;
 		se->se_flags &= (uint8_t)~TH_FIN;
 	}
 	m = tcp_mkpacket(tp, se, TCP_HDRLEN + optlen);
@@ -737,12 +745,12 @@ tcp_send(struct tcpcb *tp, struct tcpsend *se)
 	}
 	th = mtod(m, uint8_t *);
 	memcpy(th + TCP_HDRLEN, opt, optlen);
-	tcp_mkheader(tp, se, th, TCP_HDRLEN + optlen);
+	tcp_mkheader(tp, se, th, TCP_HDRLEN + optlen, fresh);
 	tcp_offload(tp, m, se->se_len, segsz);
 	if (rexmt && se->se_len > 0) {
 		m->m_pkthdr.pkt_flags |= PKTF_TCP_REXMT;
 	}
-	error = tcp_ipout(tp, m);
+	error = tcp_ipout(tp, m, fresh);
 	if (error != 0) {
 		return tcp_send_failed(tp, se, error);
 	}

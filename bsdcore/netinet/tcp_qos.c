@@ -53,6 +53,20 @@ tcp_qosheld(struct tcpcb *tp)
 	return qos_throttled(ifp, so_svcof(tp->t_so, m));
 }
 
+uint32_t
+tcp_qosrun(struct tcpcb *tp, uint32_t seq, uint32_t len, uint32_t seg)
+{
+	struct sockbuf *sb = &tp->t_so->so_snd;
+	uint32_t off = 0;
+	const struct mbuf *m;
+
+	if (len <= seg || (tp->t_so->so_qosflags & SOQ_TAGGED) == 0) {
+		return len;
+	}
+	m = sbsndptr(sb, seq - tp->snd_una, &off);
+	return so_tagrun(tp->t_so, m, off, len, seg);
+}
+
 void
 tcp_qosrelease(struct stack *s)
 {

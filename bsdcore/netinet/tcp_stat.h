@@ -60,7 +60,8 @@
 	X(icmp_may_abort, 1, 0, 1, "ICMP errors end a connection that is opening") \
 	X(dupthresh, 3, 1, 127, "duplicate ACKs that mean loss (RFC 5681)")	\
 	X(rack, 1, 0, 1, "find losses by time (RFC 8985)")			\
-	X(tlp, 1, 0, 1, "tail loss probes (RFC 8985)")
+	X(tlp, 1, 0, 1, "tail loss probes (RFC 8985)")				\
+	X(ecn, 2, 0, 2, "RFC 3168: 0 off, 1 ask for it, 2 if asked (Linux tcp_ecn)")
 
 #define TCP_STATS(X)							\
 	X(connattempt) X(accepts) X(connects) X(drops) X(conndrops)		\
@@ -82,7 +83,8 @@
 	X(timewait) X(tw_recycled) X(tw_overflow) X(finwait2_timeout)	\
 	X(sc_added) X(sc_completed) X(sc_retransmitted) X(sc_timeout)		\
 	X(sc_overflow) X(sc_reset) X(sc_unreach) X(sc_dupsyn)			\
-	X(cookie_sent) X(cookie_recv)
+	X(cookie_sent) X(cookie_recv)						\
+	X(ecn_on) X(ecn_ce) X(ecn_ece) X(ecn_cwr)
 
 /* Segments thrown away, by reason. */
 #define TCP_DROPS(X)							\

@@ -210,7 +210,7 @@ tcp_sendseqinit(struct tcpcb *tp, uint32_t iss)
 	tp->iss = iss;
 	tp->snd_una = tp->snd_nxt = tp->snd_max = tp->snd_up = iss;
 	tp->snd_recover = tp->snd_fack = tp->t_smallend = iss;
-	tp->t_reodsack = iss;
+	tp->t_reodsack = tp->t_ecnrecover = iss;
 }
 
 void

@@ -43,6 +43,7 @@ struct synent {
 	uint8_t sc_wscale; /* the peer's, TOF_WSCALE */
 	uint8_t sc_flags;  /* TOF_*: what both want */
 	uint8_t sc_rexmts, sc_unreach;
+	bool sc_ecn;	       /* RFC 3168: the peer asked and we agree */
 	bool sc_deferred;      /* ACK came, data have not */
 	struct tcpseg *sc_ack; /* came, but the queue of the listener was full */
 	TAILQ_ENTRY(synent) sc_waiting; /* if it did */
@@ -159,7 +160,7 @@ sc_respond(struct tcp_state *tcp, const struct synent *sc, uint32_t tsval)
 		.tr_seq = sc->sc_iss,
 		.tr_ack = sc->sc_irs + 1,
 		.tr_wnd = sc->sc_offer,
-		.tr_flags = TH_SYN | TH_ACK,
+		.tr_flags = TH_SYN | TH_ACK | (sc->sc_ecn ? TH_ECE_ : 0),
 		.tr_tos = linp->inp_tos,
 		.tr_ttl = linp->inp_ttl,
 		.tr_scope = sc->sc_scope,
@@ -253,6 +254,7 @@ cookie_send(struct tcp_state *tcp, struct synent *sc)
 	uint64_t period = tcp->tcs_stack->s_now / COOKIE_PERIOD;
 	uint32_t idx = 7, ts, bits;
 
+	sc->sc_ecn = false; /* nowhere to keep it */
 	while (idx > 0 && cookie_mss[idx] > sc->sc_mss) {
 		idx--;
 	}
@@ -362,6 +364,9 @@ sc_connection(const struct synent *sc)
 	tcp_inherit(tp, ltp);
 	tp->t_flags |= TF_PASSIVE | TF_REQ_SCALE | TF_REQ_TS;
 	tp->t_reqscale = tcp_wscale_offer(tcp);
+	if (sc->sc_ecn) {
+		tcp_ecn_on(tp);
+	}
 	tp->t_tsoff = sc->sc_tsoff;
 	tcp_sendseqinit(tp, sc->sc_iss);
 	tcp_rcvseqinit(tp, sc->sc_irs);
@@ -418,6 +423,7 @@ sc_fill(struct synent *sc, struct tcpcb *ltp, const struct tcpseg *sg)
 	}
 	sc->sc_flags = to->to_flags & TOF_MSS;
 	sc->sc_mss = to->to_mss;
+	sc->sc_ecn = tcp_ecn_offered(tcp, sg);
 	if ((to->to_flags & TOF_WSCALE) && TCPTUN(tcp, window_scaling)) {
 		sc->sc_flags |= TOF_WSCALE;
 		sc->sc_wscale = to->to_wscale;
@@ -448,6 +454,8 @@ tcp_syncache_add(struct tcpcb *ltp, struct tcpseg *sg)
 		/* Again, or another one: the first is answered until it is
 		 * refused (RFC 5961 4). */
 		TCPSTAT_INC(tcp, sc_dupsyn);
+		/* Asked again without: it counts on no answer to that. */
+		sc->sc_ecn &= tcp_ecn_offered(tcp, sg);
 		if (tcp_challenge_ok(tcp, NULL)) {
 			sc_synack(tcp, sc);
 		}

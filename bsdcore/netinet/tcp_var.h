@@ -87,6 +87,7 @@ struct tcpseg {
 	uint32_t sg_count;  /* wire segments merged into this one */
 	uint16_t sg_segsz;  /* payload of each, 0: just one */
 	uint8_t sg_svc;	    /* SVC_* */
+	bool sg_ce;	    /* congestion experienced */
 	uint16_t sg_urp;
 	uint8_t sg_flags;   /* TH_* */
 	bool sg_needoutput; /* call tcp_output() when done */
@@ -206,8 +207,9 @@ struct tcpcb {
 	/* Loss (tcp_sack.c). */
 	struct sackhead t_holes;
 	uint32_t t_nholes;
-	uint32_t snd_fack; /* above the highest byte SACKed */
-	uint32_t t_pipe;   /* bytes in the network (RFC 6675) */
+	uint32_t t_ecnrecover; /* an ECE up to here has had its answer */
+	uint32_t snd_fack;     /* above the highest byte SACKed */
+	uint32_t t_pipe;       /* bytes in the network (RFC 6675) */
 	uint32_t t_sackedbytes;
 	uint32_t t_prrdelivered, t_prrout, t_prrflight; /* RFC 6937 */
 	uint8_t t_reowndmult; /* RACK.reo_wnd_mult - 1 */
@@ -273,9 +275,13 @@ CTASSERT(sizeof(struct tcpcb) <= 1024);
 #define TF_FINSEEN 0x100000	/* t_finseq is good: a FIN came out of order */
 #define TF_BLACKHOLE 0x200000	/* segment size lowered on suspicion */
 #define TF_TLPSENT 0x400000
-#define TF_UNDO 0x800000     /* t_prev* are good */
-#define TF_REORDER 0x4000000 /* this path has reordered segments */
-#define TF_SYNCWND 0x2000000 /* a SYN was lost: initial window of one */
+#define TF_UNDO 0x800000       /* t_prev* are good */
+#define TF_ECN 0x8000000       /* both ends know ECN (RFC 3168) */
+#define TF_ECNASKED 0x10000000 /* our SYN said that we do */
+#define TF_ECNECHO 0x20000000  /* congestion was experienced: tell the peer */
+#define TF_ECNCWR 0x40000000   /* tell the peer that the window was cut */
+#define TF_REORDER 0x4000000   /* this path has reordered segments */
+#define TF_SYNCWND 0x2000000   /* a SYN was lost: initial window of one */
 
 #define intotcpcb(inp) ((struct tcpcb *)(inp)->inp_ppcb)
 static inline struct tcpcb *
@@ -363,6 +369,21 @@ struct tcpreply {
 void tcp_reply(struct stack *s, const struct tcpreply *tr);
 /* RST in answer to a segment that belongs nowhere (RFC 9293 3.10.7.1). */
 void tcp_reset_segment(struct stack *s, const struct tcpseg *sg);
+
+/* ---- tcp_ecn.c ---- */
+
+struct mbuf;
+/* Is congestion experienced written in a packet that starts at its IP header? */
+bool tcp_ecn_isce(const struct mbuf *m);
+/* Does a SYN ask for ECN, and do we want it? */
+bool tcp_ecn_offered(const struct tcp_state *tcp, const struct tcpseg *sg);
+void tcp_ecn_on(struct tcpcb *tp);
+/* The answer to our SYN; an acceptable segment of a connection. */
+void tcp_ecn_synsent(struct tcpcb *tp, const struct tcpseg *sg);
+void tcp_ecn_input(struct tcpcb *tp, const struct tcpseg *sg);
+/* ECE and CWR of a segment with these flags; the traffic class of its packet. */
+uint8_t tcp_ecn_flags(struct tcpcb *tp, uint8_t flags, bool fresh);
+uint8_t tcp_ecn_tos(const struct tcpcb *tp, uint8_t tos, bool fresh);
 
 /* ---- tcp_input.c ---- */
 

@@ -213,7 +213,7 @@ void mbpool_reap(struct mbpool *p);
  * lent until then. */
 void m_lend(struct mbuf *m, uint32_t refs, uint32_t charge);
 void m_lend_hold(struct mbuf *m, uint32_t refs);
-void m_lend_release(struct mbuf *m);
+void m_lend_release(struct mbuf *m, uint32_t refs);
 uint64_t mbpool_lent(const struct mbpool *p); /* bytes */
 
 /* The m_* family. Those that answer an mbuf have freed the chain when they

@@ -125,6 +125,7 @@ struct socket {
 #define SOQ_BACKGROUND 0x04u /* in the background by decree */
 #define SOQ_RECVBG 0x08u
 #define SOQ_RECVSVC 0x10u /* SO_RECV_TRAFFIC_CLASS */
+#define SOQ_TAGGED 0x20u  /* there has been a tag */
 
 /* so_state */
 #define SS_NOFDREF 0x0001 /* the user closed it */
@@ -232,6 +233,8 @@ void sbflush(struct sockbuf *sb);
 /* The chain mbuf that holds byte `off`, and where in it, remembering the
  * place for the next call (O(1) when called in order). */
 struct mbuf *sbsndptr(struct sockbuf *sb, uint32_t off, uint32_t *moff);
+/* Are their bytes of one tag (bsd_set_tag)? */
+bool sb_sametag(const struct mbuf *a, const struct mbuf *b);
 /* A cmsg to hand up with a datagram: level, type as in <netinet/in.h>. */
 struct mbuf *sbcreatecontrol(struct mbpool *p, const void *data, size_t len,
     int type, int level);

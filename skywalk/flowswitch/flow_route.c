@@ -281,7 +281,7 @@ route_expire(struct fsw *f)
 }
 
 void
-route_fini(struct fsw *f)
+routes_fini(struct fsw *f)
 {
 	for (int i = 0; i < FSW_ROUTES; i++) {
 		for (struct flow_route *fr = f->f_route[i]; fr != NULL;

@@ -61,6 +61,9 @@ flow_share(struct netns *ns, struct flow *fl, const struct flow_key *k,
 struct flow *
 flow_lookup(struct netns *ns, const struct flow_key *k)
 {
+	if (ns->ns_entriesof[netns_porthash(k->fk_proto, k->fk_lport)] == 0) {
+		return NULL;
+	}
 	for (int mask = 0; mask < FLOW_NMASKS; mask++) {
 		struct flow *fl = flow_find(ns, k, (enum flow_mask)mask);
 
@@ -118,6 +121,7 @@ flow_insert(struct netns *ns, struct flow *fl, enum flow_mask mask)
 	*to = fl;
 	fl->fl_hashed = true;
 	tb->tb_count++;
+	ns->ns_entriesof[netns_porthash(fl->fl_key.fk_proto, fl->fl_key.fk_lport)]++;
 	atomic_fetch_add_explicit(&ns->ns_entries, 1, memory_order_relaxed);
 	return 0;
 }
@@ -138,6 +142,7 @@ flow_remove(struct netns *ns, struct flow *fl)
 	*at = fl->fl_next;
 	fl->fl_hashed = false;
 	tb->tb_count--;
+	ns->ns_entriesof[netns_porthash(fl->fl_key.fk_proto, fl->fl_key.fk_lport)]--;
 	atomic_fetch_sub_explicit(&ns->ns_entries, 1, memory_order_relaxed);
 }
 

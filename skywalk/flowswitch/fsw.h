@@ -251,7 +251,7 @@ void route_output(struct fsw *f, struct pkt *p, const uint8_t *dst);
 /* Ask again for next hops that packets wait for. Only a client's thread. */
 void route_retry(struct fsw *f);
 void route_expire(struct fsw *f);
-void route_fini(struct fsw *f);
+void routes_fini(struct fsw *f);
 /* The link-layer address, if it is known without asking. */
 bool route_peek(struct fsw *f, const uint8_t *dst, uint8_t mac[6]);
 

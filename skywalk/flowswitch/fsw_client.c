@@ -158,6 +158,7 @@ client_sort(struct fsw_end *e, struct pkt **v, int n, uint8_t (*dst)[16])
 		why = client_judge(e, v[i], &h);
 		if (why != FS_NSTATS) {
 			fsw_drop(f, v[i], why);
+			fsw_portadd(&e->e_port.pt_stats.ps_txdrops, 1);
 			continue;
 		}
 		if (f->f_loop || fsw_is_own(f, h.h_key.fk_faddr, false)) {
@@ -272,7 +273,7 @@ static int
 client_output(struct port *pt, struct pkt **v, int n, uint64_t now)
 {
 	uint32_t len[PORT_BURST];
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, lost = pt->pt_stats.ps_txdrops;
 	int k;
 
 	n = n < PORT_BURST ? n : PORT_BURST;
@@ -284,7 +285,8 @@ client_output(struct port *pt, struct pkt **v, int n, uint64_t now)
 		bytes += len[i];
 	}
 	if (k > 0) {
-		fsw_portadd(&pt->pt_stats.ps_txpkts, (uint64_t)k);
+		lost = pt->pt_stats.ps_txdrops - lost;
+		fsw_portadd(&pt->pt_stats.ps_txpkts, (uint64_t)k - lost);
 		fsw_portadd(&pt->pt_stats.ps_txbytes, bytes);
 	}
 	return k;
@@ -386,6 +388,9 @@ client_close(struct port *pt)
 	fsw_flush(f, e);
 	LIST_REMOVE(e, e_link);
 	f->f_nclients--;
+	if (f->f_nback > 0) {
+		fsw_wake_host(f); /* what we left is HOST's to send */
+	}
 	pthread_mutex_lock(&ns->ns_lock);
 	if (e->e_owner->no_end[f->f_index] == e) {
 		e->e_owner->no_end[f->f_index] = NULL;

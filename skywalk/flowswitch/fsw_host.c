@@ -61,11 +61,11 @@ host_rx(struct port *pt, struct pkt **v, int n, uint64_t now)
 		return k;
 	}
 	pthread_mutex_lock(&f->f_lock);
+	fsw_service(f, now);
 	if (!f->f_loop) {
 		k = host_pull(f, v, n, now);
 		fsw_flush(f, e);
 	}
-	fsw_service(f, now);
 	if (f->f_nback > 0) {
 		(void)fsw_drain(f);
 	}
@@ -93,6 +93,19 @@ host_input(struct port *pt, struct pkt **v, int n, uint64_t now)
 	return k;
 }
 
+/* What DEV's door has done for us, and what waits there: HOST must call again. */
+static void
+host_mirror(struct port *pt, const struct port *dev)
+{
+	struct port_stats *ps = &pt->pt_stats;
+
+	__atomic_store_n(&ps->ps_swcsum, dev->pt_stats.ps_swcsum,
+	    __ATOMIC_RELAXED);
+	__atomic_store_n(&ps->ps_swgso, dev->pt_stats.ps_swgso,
+	    __ATOMIC_RELAXED);
+	pt->pt_npend = dev->pt_npend;
+}
+
 static int
 host_tx(struct port *pt, struct pkt **v, int n, uint64_t now)
 {
@@ -113,8 +126,7 @@ host_tx(struct port *pt, struct pkt **v, int n, uint64_t now)
 	} else if (f->f_nback == 0 || fsw_drain(f)) {
 		k = dev->pt_output(dev, v, n, now);
 	}
-	/* Segments that DEV's door has cut wait for HOST to call again. */
-	pt->pt_npend = dev->pt_npend;
+	host_mirror(pt, dev);
 	pthread_mutex_unlock(&f->f_lock);
 	return k;
 }
@@ -169,6 +181,13 @@ host_poll_at(struct port *pt)
 	if (f->f_tick < at) {
 		at = f->f_tick;
 	}
+	if (f->f_nback > 0) {
+		/* Its sender may be gone. */
+		uint64_t retry =
+		    atomic_load_explicit(&f->f_clientat, memory_order_relaxed);
+
+		at = retry < at ? retry : at;
+	}
 	pthread_mutex_unlock(&f->f_lock);
 	return at;
 }
@@ -211,7 +230,7 @@ host_close(struct port *pt)
 	f->f_host = NULL;
 	pthread_mutex_unlock(&ns->ns_lock);
 	fsw_backlog_fini(f);
-	route_fini(f);
+	routes_fini(f);
 	frag_expire(f, true);
 	f->f_dev->pt_ops->po_close(f->f_dev);
 	f->f_dev = NULL;

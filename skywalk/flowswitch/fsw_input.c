@@ -20,6 +20,7 @@ void
 fsw_push(struct fsw *f, struct fsw_end *e, struct pkt *p)
 {
 	if (!ring_put(&e->e_ring, p)) {
+		fsw_portadd(&e->e_port.pt_stats.ps_rxdrops, 1);
 		fsw_drop(f, p,
 		    e->e_host ? FS_RX_HOST_RING_FULL : FS_RX_DST_RING_FULL);
 		return;

@@ -162,10 +162,11 @@ ring_arm(struct ring *r)
 	if (!ring_empty(r)) {
 		return true;
 	}
-	if (atomic_load(&r->r_event) && atomic_exchange(&r->r_event, false)) {
-		if (ring_disarm(r)) {
-			ring_wake(r); /* once more round, to see what it is */
-		}
+	if (atomic_load(&r->r_event) && atomic_exchange(&r->r_event, false) &&
+	    r->r_fd >= 0 && ring_disarm(r)) {
+		/* Once more round, to see what it is. Without a descriptor
+		 * the consumer looks after this call anyhow. */
+		ring_wake(r);
 	}
 	return false;
 }

@@ -29,7 +29,7 @@
 static struct port_list *
 port_bucket(struct netns *ns, uint8_t proto, uint16_t port)
 {
-	return &ns->ns_ports[(port ^ (uint32_t)proto << 5) % NETNS_PORTHASH];
+	return &ns->ns_ports[netns_porthash(proto, port)];
 }
 
 static bool
@@ -474,6 +474,36 @@ sk_netns_ops(void)
 	return &netns_owner_ops;
 }
 
+static struct flow_key
+local_key(int proto, const unsigned char *laddr, uint16_t port)
+{
+	struct flow_key k;
+
+	memset(&k, 0, sizeof(k));
+	memcpy(k.fk_laddr, laddr, 16);
+	k.fk_lport = port;
+	k.fk_proto = (uint8_t)proto;
+	return k;
+}
+
+int
+sk_netns_reserve(struct netns_owner *no, int proto, const unsigned char *laddr,
+    uint16_t port, unsigned int flags)
+{
+	struct flow_key k = local_key(proto, laddr, port);
+
+	return -netns_reserve(no, &k, flags);
+}
+
+void
+sk_netns_release(struct netns_owner *no, int proto, const unsigned char *laddr,
+    uint16_t port)
+{
+	struct flow_key k = local_key(proto, laddr, port);
+
+	netns_release(no, &k);
+}
+
 struct flow_advtab *
 sk_netns_advtab(struct netns *ns)
 {
@@ -637,6 +667,14 @@ sk_netns_owner_free(struct netns_owner *no)
 	netns_owner_unref(no);
 	pthread_mutex_unlock(&ns->ns_lock);
 	netns_unref(ns);
+}
+
+void
+sk_netns_owner_abort(struct netns_owner *no)
+{
+	pthread_mutex_lock(&no->no_ns->ns_lock);
+	netns_owner_abort(no);
+	pthread_mutex_unlock(&no->no_ns->ns_lock);
 }
 
 static void

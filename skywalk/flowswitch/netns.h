@@ -109,6 +109,8 @@ struct netns {
 	uint64_t ns_now; /* the latest time that anybody brought */
 	uint64_t ns_linger;
 	struct flow_table ns_table[FLOW_NMASKS];
+	/* Entries by local port: most packets that are HOST's are known by it. */
+	uint32_t ns_entriesof[NETNS_PORTHASH];
 	struct port_list ns_ports[NETNS_PORTHASH];
 	LIST_HEAD(, netns_owner) ns_owners;
 	struct flow_list ns_lingering;
@@ -130,6 +132,12 @@ struct netns {
 
 /* Who owns packets of k: the narrowest entry, or NULL: HOST. */
 struct flow *flow_lookup(struct netns *ns, const struct flow_key *k);
+static inline uint32_t
+netns_porthash(uint8_t proto, uint16_t port)
+{
+	return (port ^ (uint32_t)proto << 5) % NETNS_PORTHASH;
+}
+
 static inline void
 netns_time(struct netns *ns, uint64_t now)
 {

@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 
-from tests.bench import channel, loopback, process, qos, usernet, veth
+from tests.bench import channel, loopback, nw, process, qos, usernet, veth
 from tests.bench.case import PAIRS, run_case
 
-CASES = {c.name: c for m in (loopback, veth, usernet, process, qos, channel) for c in m.CASES}
+MODULES = (loopback, veth, usernet, process, qos, channel, nw)
+CASES = {c.name: c for m in MODULES for c in m.CASES}
 
 
 def main() -> int:

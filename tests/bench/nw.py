@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ CONNECTIONS: Final = 64
 MESSAGE: Final = 64  # bytes
 WARM_UP: Final = 20  # requests of each connection before the clock starts
 CHUNK: Final = 256 * 1024
+BATCH: Final = 64  # datagrams
 
 
 async def nw_rr(count: int) -> float:
@@ -84,8 +86,133 @@ async def streams_rr(count: int) -> float:
     return count * CONNECTIONS / elapsed
 
 
+async def nw_bulk(mib: int) -> float:
+    """One connection over lo, sent in 256 KiB calls and received in place: MiB/s."""
+    from xsock import nw
+
+    data, total = bytes(CHUNK), mib << 20
+    async with nw.Stack.loopback() as stack:
+        async with stack.listen(local=("127.0.0.1", 0)) as listener:
+            near = await stack.connect(listener.local)
+            far = await listener.accept()
+
+        async def send() -> None:
+            for _ in range(total // CHUNK):
+                await near.send(data)
+
+        start = time.perf_counter()
+        sender = asyncio.create_task(send())
+        left = total
+        while left:
+            with await far.receive_packet() as packet:
+                left -= len(packet)
+        elapsed = time.perf_counter() - start
+        await sender
+        await near.aclose()
+        await far.aclose()
+    return mib / elapsed
+
+
+async def streams_bulk(mib: int) -> float:
+    """The same with asyncio's streams over the kernel."""
+    data, total = bytes(CHUNK), mib << 20
+    done = asyncio.Event()
+
+    async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = total
+        while left:
+            left -= len(await reader.read(CHUNK))
+        done.set()
+        writer.close()
+
+    server = await asyncio.start_server(sink, "127.0.0.1", 0, limit=CHUNK)
+    port = server.sockets[0].getsockname()[1]
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    start = time.perf_counter()
+    for _ in range(total // CHUNK):
+        writer.write(data)
+        await writer.drain()
+    await done.wait()
+    elapsed = time.perf_counter() - start
+    writer.close()
+    server.close()
+    return mib / elapsed
+
+
+async def nw_udp_batch(batches: int) -> float:
+    """Batches of 64 datagrams of 64 bytes over lo, received as views: datagrams a second."""
+    from xsock import nw
+
+    parts = [bytes([n]) * MESSAGE for n in range(BATCH)]
+    async with (
+        nw.Stack.loopback() as stack,
+        stack.datagram_socket(("127.0.0.1", 0)) as far,
+        stack.connection(far.local, nw.UDP()) as near,
+    ):
+        start = time.perf_counter()
+        for _ in range(batches):
+            await near.send_many(parts)
+            got = 0
+            while got < BATCH:
+                with await far.receive_batch() as batch:
+                    got += len(batch.views())
+        elapsed = time.perf_counter() - start
+    return batches * BATCH / elapsed
+
+
+async def kernel_udp(batches: int) -> float:
+    """The same, one by one, with sockets of the kernel."""
+    far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    far.bind(("127.0.0.1", 0))
+    near = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    near.connect(far.getsockname())
+    parts = [bytes([n]) * MESSAGE for n in range(BATCH)]
+    room = bytearray(MESSAGE)
+    start = time.perf_counter()
+    for _ in range(batches):
+        for part in parts:
+            near.send(part)
+        for _ in range(BATCH):
+            far.recvfrom_into(room)
+    elapsed = time.perf_counter() - start
+    near.close()
+    far.close()
+    return batches * BATCH / elapsed
+
+
+async def nw_idle(connections: int) -> float:
+    """What it costs to wake one connection among so many idle ones: microseconds a message."""
+    from xsock import nw
+
+    quiet = nw.Parameters(send_high_water=16384, send_low_water=0, receive_window=16384)
+    async with nw.Stack.loopback() as stack:
+        idle = []
+        async with stack.listen(local=("127.0.0.1", 0), parameters=quiet, backlog=1024) as listener:
+            # One address has fewer ports than that.
+            for number in range(connections):
+                local = nw.Endpoint.address(f"127.0.0.{2 + number // 20_000}", 0)
+                near = await stack.connect(listener.local, nw.TCP(), quiet.replace(local=local))
+                idle += [near, await listener.accept()]
+        readers = [asyncio.ensure_future(conn.receive()) for conn in idle[2:]]
+        near, far = idle[:2]
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            for _ in range(2000):
+                await near.send(b"x")
+                await far.receive()
+            times.append((time.perf_counter() - start) / 2000)
+        for reader in readers:
+            reader.cancel()
+        for conn in idle:
+            conn.abort()
+        await asyncio.sleep(0)
+    return min(times) * 1e6
+
+
 WORKS: Final[dict[str, Callable[[int], Coroutine[Any, Any, float]]]] = {
-    f.__name__: f for f in (nw_rr, streams_rr)
+    f.__name__: f
+    for f in (nw_rr, streams_rr, nw_bulk, streams_bulk, nw_udp_batch, kernel_udp, nw_idle)
 }
 
 
@@ -111,6 +238,13 @@ def _case(name: str, about: str, unit: str, bar: Bar, ours: str, peer: str, amou
 CASES = [
     _case("nw-rr", "64 bytes there and back, 64 connections of one loop, against asyncio streams "
           "on uvloop", "1/s", Bar(2.0), "nw_rr", "streams_rr", 1000),
+    _case("nw-bulk", "one connection, 256 KiB sends, received in place, against asyncio streams "
+          "on uvloop", "MiB/s", Bar(2.0), "nw_bulk", "streams_bulk", 2048),
+    _case("nw-udp-batch", "64-byte datagrams in batches of 64 as views, against recvfrom_into",
+          "1/s", Bar(10.0), "nw_udp_batch", "kernel_udp", 10000),
+    Case(name="nw-idle", about="a wake-up among 50,000 idle connections, to that among 100",
+         unit="us", bar=Bar(1.2, at_most=True), ours=lambda _lab: _work("nw_idle", 50_000),
+         peer=lambda _lab: _work("nw_idle", 100)),
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from anyio.streams.stapled import StapledObjectStream
 from anyio.streams.tls import TLSStream
 
 from tests.contract.check_stream import CHECKS, Pair, PairFactory, checks_for
+from tests.contract.shims import FromAsyncio, FromHttpcore, FromTrio
 from xsock.nw._framer import Framer
 from xsock.nw._options import TLS
 from xsock.nw._pipe import FramedStream, Pipe
@@ -68,6 +69,9 @@ async def kernel() -> AsyncIterator[Pair]:
         group.start_soon(listener.serve, accept, group)
         near = await anyio.connect_tcp("127.0.0.1", port)
         await done.wait()
+        # anyio reads all that comes to an accepted stream until its first receive() is over.
+        await near.send(b"!")
+        await accepted[0].receive()
         try:
             yield Pair(near, accepted[0])
         finally:
@@ -152,6 +156,18 @@ def framed(lower: Lower) -> AbstractAsyncContextManager[Pair]:
     return both(lower, wrap, wrap)
 
 
+@asynccontextmanager
+async def shimmed(lower: Lower, shim: Callable[[ByteStream], ByteStream]) -> AsyncIterator[Pair]:
+    """An adapter on each side."""
+    async with lower() as pair:
+        near, far = shim(pair.near), shim(pair.far)
+        try:
+            yield Pair(near, far)
+        finally:
+            await anyio.aclose_forcefully(near)
+            await anyio.aclose_forcefully(far)
+
+
 def factory(
     make: Callable[[], AbstractAsyncContextManager[Pair]], name: str, lacks: str = "",
     on_uvloop: str = "", **where: Any,
@@ -178,6 +194,16 @@ FACTORIES = (
     factory(partial(mixed_tls, kernel), "tls-anyio-tls-kernel", "half_close", UVLOOP),
     factory(partial(framed, kernel), "framed-kernel", "", UVLOOP),
     factory(partial(framed, loopback), "framed-loopback"),
+    factory(
+        partial(shimmed, loopback, FromAsyncio), "asyncio-loopback",
+        "guards counts_bytes refuses_zero wakes_receiver knows_closed",
+        loops=("asyncio", "uvloop"),
+    ),
+    factory(partial(shimmed, loopback, FromTrio), "trio-loopback", loops=("trio",)),
+    factory(
+        partial(shimmed, loopback, FromHttpcore), "httpcore-loopback",
+        "half_close guards wakes_receiver knows_closed",
+    ),
 )  # fmt: skip
 CASES = [
     pytest.param(factory, loop, name, id=f"{factory}-{loop}-{name}")

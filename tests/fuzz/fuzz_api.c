@@ -18,6 +18,7 @@
 
 #define MSEC 1000000ull
 #define NSO 12
+#define NLENT 8
 #define MEMORY (4u << 20)
 #define ALL 0xfffu /* every PORT_* capability */
 
@@ -26,6 +27,9 @@ struct world {
 	struct pkt_pool *pool;
 	struct port *fault;
 	struct evq *evq;
+	struct evloop *loop; /* of the second stack */
+	struct bsd_evloopmem mem;
+	struct bsd_lent lent[NLENT];
 	struct socket *so[NSO];
 	int end[NSO]; /* the application's end of a relay, or -1 */
 	uint64_t now;
@@ -116,6 +120,8 @@ world_open(struct world *w, uint8_t seed)
 	open_stack(w, 0, w->fault);
 	open_stack(w, 1, b);
 	must(bsd_evq_new(w->stack[0], &w->evq) == 0, "evq");
+	must(bsd_evloop_new(w->stack[1], 16, 4, 8, 4096, &w->loop) == 0, "loop");
+	bsd_evloop_mem(w->loop, &w->mem);
 }
 
 static void
@@ -410,6 +416,105 @@ local(struct world *w, struct socket *so, uint8_t a)
 	free(name);
 }
 
+/* A turn with whatever submissions. */
+static void
+loop_turn(struct world *w, int k, uint8_t a, uint8_t b)
+{
+	static uint8_t bytes[4096];
+	unsigned n = a % 9;
+	int got;
+
+	if (w->so[k] != NULL && (b & 1)) {
+		(void)bsd_evloop_add(w->loop, w->so[k]);
+	}
+	if (b & 2) {
+		(void)bsd_evloop_del(w->loop, b >> 4);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t x = next(w);
+
+		w->mem.subs[i] =
+		    (uint64_t)(x % 18) | (uint64_t)(x >> 5) << (b >> 5) << 32;
+		w->mem.slots[x % 16].wish = x & 8 ? 1u << (x >> 4) : 0;
+		w->mem.slots[x % 16].want = x & 16 ? x : 0;
+	}
+	got = bsd_turn(w->loop, w->now, bytes, sizeof(bytes), n);
+	must(got >= 0 && got <= 4, "events of a turn");
+	for (int i = 0; i < got; i++) {
+		const struct bsd_done *d = &w->mem.done[i];
+
+		must(d->slot < 16, "slot");
+		must(d->len <= 4096 && d->off + d->len <= 4096, "bytes");
+	}
+}
+
+static void
+lent_drop(struct bsd_lent *l)
+{
+	if (l->count > 0) {
+		bsd_lend_drop(l->lend, l->count);
+		l->count = 0;
+	}
+}
+
+static void
+lent_touch(const struct bsd_lent *l)
+{
+	struct bsd_iovec v[16];
+	int n = bsd_lend_iov(l->lend, v, 16);
+	unsigned sum = 0;
+
+	for (int i = 0; i < n && i < 16; i++) {
+		for (size_t j = 0; j < v[i].len; j++) {
+			sum += ((uint8_t *)v[i].base)[j];
+		}
+	}
+	must(sum != UINT32_MAX, "impossible");
+}
+
+static void
+lend(struct world *w, struct socket *so, uint8_t a, uint8_t b)
+{
+	struct bsd_lent *l = &w->lent[b % NLENT];
+	struct bsd_addr to = address(a);
+	struct bsd_dgrams run[4];
+	uint32_t lens[16];
+	static uint8_t bytes[16 * 4096];
+
+	if (b & 0x80) {
+		if (l->count > 0) {
+			lent_touch(l);
+			(void)bsd_send_lend(so, l->lend, a & 15,
+			    (size_t)a << (b >> 4 & 7), a & 16 ? MSG_MORE : 0,
+			    b & 8 ? &to : NULL);
+		}
+		return;
+	}
+	if ((b >> 5) == 3) {
+		for (int i = 0; i < 16; i++) {
+			lens[i] = a & 1 ? next(w) << (a >> 5) : (uint32_t)a * 4;
+			lens[i] = lens[i] < 4096 ? lens[i] : 4096;
+		}
+		(void)bsd_send_batch(so, bytes, lens, 1 + a % 16, &to,
+		    b & 8 ? 1 : 0);
+		return;
+	}
+	lent_drop(l);
+	if ((b >> 5) == 0) {
+		(void)(bsd_recv_lend(so, (size_t)a << (b >> 3 & 3), 1 + a % 15,
+			   l) > 0 ||
+		    (l->count = 0));
+	} else if ((b >> 5) == 1) {
+		(void)(bsd_reserve(so, (size_t)a << 8, l) == 0 ||
+		    (l->count = 0));
+		if (l->count > 0) {
+			memset(l->base, a, l->len);
+		}
+	} else if (bsd_recv_batch(so, run, 1 + a % 4, l) <= 0) {
+		l->count = 0;
+	}
+}
+
 static void
 step(struct world *w)
 {
@@ -418,7 +523,7 @@ step(struct world *w)
 	struct socket *so = w->so[k], *child;
 	struct bsd_addr addr = address(a);
 
-	switch (op % 22) {
+	switch (op % 25) {
 	case 0:
 	case 1:
 		make(w, k, a, b);
@@ -438,13 +543,16 @@ step(struct world *w)
 	case 6:
 		poke(w, k, a, b);
 		return;
+	case 22:
+		loop_turn(w, k, a, b);
+		return;
 	default:
 		break;
 	}
 	if (so == NULL) {
 		return;
 	}
-	switch (op % 22) {
+	switch (op % 25) {
 	case 7:
 		(void)bsd_bind(so, &addr);
 		break;
@@ -491,8 +599,11 @@ step(struct world *w)
 			(void)bsd_abort(so);
 		}
 		break;
-	default:
+	case 21:
 		relay(w, k, a);
+		break;
+	default:
+		lend(w, so, a, b);
 	}
 }
 
@@ -532,6 +643,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bsd_stack_free(w.stack[1]);
 	close_sockets(&w);
 	bsd_evq_free(w.evq);
+	bsd_evloop_free(w.loop);
+	for (int i = 0; i < NLENT; i++) { /* they outlive all */
+		if (w.lent[i].count > 0) {
+			lent_touch(&w.lent[i]);
+		}
+		lent_drop(&w.lent[i]);
+	}
 	nic_pool_stats(w.pool, &st);
 	must(st.active == 0, "packets were never given back");
 	nic_pool_free(w.pool);

@@ -16,6 +16,11 @@ LIMIT = 20.0  # seconds after which a test fails
 NEVER = 2**63
 
 
+def family(host: str) -> int:
+    """AF_INET or AF_INET6."""
+    return 10 if ":" in host else 2
+
+
 class ClientLoop:
     """A client stack of *host*, and the doorbell it is woken by."""
 
@@ -62,7 +67,7 @@ class ClientLoop:
 
     def connect(self, host: str, port: int) -> Socket:
         """A TCP connection that stands, or the OSError that it ended with."""
-        sock = self.stack.socket(2, 1)
+        sock = self.stack.socket(family(host), 1)
         try:
             sock.connect(host, port, 0)
         except BlockingIOError:
@@ -73,7 +78,7 @@ class ClientLoop:
 
     def listen(self, host: str, port: int) -> Socket:
         """A listener."""
-        sock = self.stack.socket(2, 1)
+        sock = self.stack.socket(family(host), 1)
         sock.bind(host, port)
         sock.listen(16)
         return sock

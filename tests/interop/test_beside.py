@@ -57,3 +57,27 @@ def test_legacy_and_client_at_the_same_time() -> None:
         assert counted["PassiveOpens"] == len(seen["legacy"]) + len(seen["client"])
         echo.stdin.close()
         echo.wait(SECONDS)
+
+
+@pytest.mark.root
+def test_the_way_of_a_client_gets_narrow() -> None:
+    """A router that says how much fits is heard by the client whose packet it dropped."""
+    with namespace() as near, namespace() as mid, namespace() as far:
+        veth(near, "x0", mid, "x1")
+        veth(mid, "y0", far, "y1")
+        ip("addr", "add", f"{PEER}/24", "dev", "x1", netns=mid.name)
+        ip("addr", "add", "10.99.3.1/24", "dev", "y0", netns=mid.name)
+        ip("addr", "add", "10.99.3.2/24", "dev", "y1", netns=far.name)
+        ip("link", "set", "y0", "mtu", "1000", netns=mid.name)
+        ip("route", "add", "default", "via", "10.99.3.1", netns=far.name)
+        mid.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        far.start(sys.executable, str(APPS / "echo.py"), "10.99.3.2", "6000", ready="ready")
+        done = subprocess.run(
+            [
+                *near.prefix, sys.executable, "-m", "tests.interop.apps.narrow",
+                "af_packet:x0", f"{OURS}/24", PEER, "10.99.3.2", "6000",
+            ],
+            capture_output=True, text=True, cwd=ROOT, env=clean_environment(), check=True,
+            timeout=SECONDS,
+        )  # fmt: skip
+        assert json.loads(done.stdout) == {"same": True, "mtu": 1000, "refused": True}

@@ -13,6 +13,9 @@ from xsock.nw._connection import (
     StateUpdate,
     ViabilityChanged,
 )
+from xsock.nw._content import Message
+from xsock.nw._context import DEFAULT_MESSAGE, DEFAULT_STREAM, FINAL_MESSAGE, ContentContext
+from xsock.nw._datagram import DatagramConnection, DatagramSocket
 from xsock.nw._endpoint import Endpoint
 from xsock.nw._errors import (
     AntecedentFailed,
@@ -34,7 +37,11 @@ from xsock.nw._errors import (
     PolicyDenied,
     ProtocolError,
 )
+from xsock.nw._framer import Framer, FramerControl, StartResult
+from xsock.nw._framers import Deliver, framer
+from xsock.nw._layered import MessageConnection
 from xsock.nw._listener import Listener
+from xsock.nw._message import frame
 from xsock.nw._options import (
     IP,
     TCP,
@@ -46,12 +53,28 @@ from xsock.nw._options import (
     Keepalive,
     LengthPrefixed,
     Lines,
+    PeerInfo,
+    stack_of,
 )
-from xsock.nw._parameters import Parameters
-from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, TCPInfo
+from xsock.nw._packet import DatagramBatch, Packet, PacketBatch, SendBuffer
+from xsock.nw._parameters import InterfaceType, Parameters
+from xsock.nw._path import Path, PathDiff, PathMonitor, PathReason, PathStatus
+from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
 from xsock.nw._stack import Stack, connect, current_stack
+from xsock.nw._voucher import (
+    Originator,
+    QoS,
+    ServiceClass,
+    Voucher,
+    current_voucher,
+    qos,
+    with_voucher,
+)
 
 __all__ = [
+    "DEFAULT_MESSAGE",
+    "DEFAULT_STREAM",
+    "FINAL_MESSAGE",
     "IP",
     "TCP",
     "TLS",
@@ -70,36 +93,67 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionRefused",
     "ConnectionReset",
+    "ContentContext",
     "DataTransferReport",
+    "DatagramBatch",
+    "DatagramConnection",
+    "DatagramSocket",
+    "Deliver",
     "Endpoint",
     "EstablishTimeout",
     "EstablishmentError",
     "EstablishmentReport",
     "Event",
     "Framed",
+    "Framer",
+    "FramerControl",
     "HandshakeError",
     "IdleTimeout",
+    "InterfaceType",
     "Keepalive",
     "LengthPrefixed",
     "Lines",
     "Listener",
+    "Message",
+    "MessageConnection",
     "MessageExpired",
     "MessageTooLarge",
     "NameResolutionError",
     "NetworkError",
     "NoPath",
+    "Originator",
+    "Packet",
+    "PacketBatch",
     "Parameters",
+    "Path",
     "PathChanged",
+    "PathDiff",
+    "PathMonitor",
+    "PathReason",
+    "PathStatus",
+    "PeerInfo",
     "PolicyDenied",
     "ProtocolError",
+    "QoS",
+    "Resolution",
+    "SendBuffer",
+    "ServiceClass",
     "SoftError",
     "Stack",
     "Stall",
+    "StartResult",
     "State",
     "StateChanged",
     "StateUpdate",
     "TCPInfo",
     "ViabilityChanged",
+    "Voucher",
     "connect",
     "current_stack",
+    "current_voucher",
+    "frame",
+    "framer",
+    "qos",
+    "stack_of",
+    "with_voucher",
 ]

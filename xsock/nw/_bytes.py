@@ -16,25 +16,29 @@ import asyncio
 import errno
 import struct
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
-from anyio.abc import ByteStream
+import anyio.lowlevel
+from anyio.abc import ByteReceiveStream, ByteSendStream, ByteStream
 
 from bsdcore._ffi import ffi, lib
 from bsdcore.loop import ROOM, WANT, WISH
 from xsock.nw._connection import TERMINAL, Connection, State
 from xsock.nw._errors import NetworkError, broken
 from xsock.nw._loop import BUFFER, ENDED, READ, WRITE
+from xsock.nw._packet import Copied, Packet, PacketBatch, SendBuffer
 from xsock.nw._report import DataTransferReport, TCPInfo
 from xsock.nw._sockets import IPPROTO_TCP, abort, name_of, socket_attributes
+from xsock.nw._voucher import ServiceClass, adoption, current_adopted
 from xsock.nw._wait import TURN_OPS
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
 
+    from bsdcore.loop import Lent
     from xsock.nw._build import Build
     from xsock.nw._endpoint import Endpoint
     from xsock.nw._loop import Driver
@@ -47,7 +51,9 @@ EAGAIN: Final = -errno.EAGAIN
 NULL: Final = ffi.NULL
 TCP_INFO: Final = 11
 SHUT_WR: Final = 1
+LEND: Final = 1 << 20  # bytes that one receive_packet() or receive_batch() lends at most
 SMALL: Final = 16_384  # bytes; more is copied at once and not with the turn
+_adopted: Final = adoption.get
 _recv: Final = lib.bsd_recv
 _send: Final = lib.bsd_send
 _view: Final = ffi.buffer
@@ -189,6 +195,38 @@ class ByteConnection(Connection, ByteStream):
         view[: len(chunk.data)] = chunk.data
         return len(chunk.data)
 
+    # ---- packets: copies, unless the transport can lend ----
+
+    async def receive_packet(self, at_most: int | None = None) -> Packet:
+        """At least one byte, in place: use the answer in ``with``. EndOfStream at the end."""
+        return Packet((Copied(await self.receive(at_most or BUFFER)),))
+
+    async def receive_batch(
+        self, max_count: int = 64, *, max_bytes: int | None = None
+    ) -> PacketBatch:
+        """What is there, as the pieces of memory it lies in: use the answer in ``with``."""
+        return PacketBatch([Copied(await self.receive(max_bytes or BUFFER))])
+
+    @abstractmethod
+    async def send_many(self, parts: Iterable[Buffer | Packet]) -> int:
+        """Send all *parts* in order; how many were sent. Packets are not copied if possible.
+
+        Stops at the first error, which is raised only if nothing was accepted, and else
+        by the next send.
+        """
+
+    @abstractmethod
+    async def wait_send_capacity(self, count: int = 1) -> None:
+        """Wait until a send of *count* bytes would be taken at once."""
+
+    def batch(self) -> Batch:
+        """``with conn.batch():`` sends inside go out together, when the block is left."""
+        return Batch(self._driver)
+
+    def split(self) -> tuple[ReceiveHalf, SendHalf]:
+        """The two directions, for two owners."""
+        return ReceiveHalf(self), SendHalf(self)
+
     async def _receive_ready(self) -> None:
         """Wait for READY; on a connection that has failed, what is held comes first."""
         if self._held and self._state is State.FAILED:
@@ -214,22 +252,31 @@ class TCPConnection(ByteConnection):
         self._receiver: Waiter | None = None
         self._sender: Waiter | None = None
         self._send_error: NetworkError | None = None
+        self._early: list[bytes] = []  # to be sent as soon as there is a connection
         self._checked = -1  # the turn in which send last looked at its cancel scope
         self._ops = 0
 
     # ---- establishment ----
 
     async def _establish(self) -> None:
-        self._so = handle = await self._build.dial(self)
-        self._watch(handle)
+        self._so, _options = await self._build.dial(self)
+        self._watch(self._so)
+        for data in self._early:
+            _send(self._so, data, len(data), DONTWAIT, NULL, 0)
+            self._driver.soon()
+        self._early.clear()
 
-    def _adopt(self, handle: Any) -> None:
-        """Become READY on an accepted socket."""
+    def _adopt(self, handle: Any, *, is_inner: bool = False) -> None:
+        """Become READY on a connected socket. *is_inner*: another connection keeps this one."""
         self._started_at = self._driver.waits.time()
         self._so = handle
+        self._tag.begin(handle)
         self._watch(handle)
-        self._driver.remember(self)
+        if not is_inner:
+            self._driver.remember(self)
         self._enter(State.READY)
+
+    _accept = _adopt
 
     def _watch(self, handle: Any) -> None:
         self._slot = slot = self._driver.watch(handle, self)
@@ -324,6 +371,13 @@ class TCPConnection(ByteConnection):
             if data or (data := self._receive_now(max_bytes)):
                 return data
 
+    @property
+    def is_readable(self) -> bool:
+        """A receive() would not wait: for data, the end, or an error."""
+        if self._held or self._so is None:
+            return True
+        return bool(lib.bsd_poll(self._so) & ~WRITE)
+
     def _receive_now(self, max_bytes: int) -> bytes:
         """What is there; b"" if that is nothing. EndOfStream, or the connection's error."""
         so = self._so
@@ -375,6 +429,82 @@ class TCPConnection(ByteConnection):
         self._fail(error)
         return error.again()
 
+    async def _readable(self) -> None:
+        """Wait for something to receive, or the end, and leave it where it is."""
+        self._is_receiving = True
+        self._receiver = waiter = self._future()
+        try:
+            await waiter
+        finally:
+            self._is_receiving = False
+            self._receiver = None
+        self._checked = self._driver.turn
+
+    def _lend(self, size: int) -> list[Lent | Copied]:
+        """What is there, in place; [] if that is nothing. EndOfStream, or the error."""
+        if self._held:
+            return [Copied(self._take(size))]
+        if self._so is None:
+            self._check_alive()
+        try:
+            pieces = self._driver.loop.lend(self._so, size)
+        except BlockingIOError:
+            self._may_receive = self._is_over
+            return []
+        except OSError as why:
+            if why.errno != errno.ENOBUFS:
+                raise self._died(why.errno or 0) from why
+            data = self._receive_now(size)  # too much is lent
+            return [Copied(data)] if data else []
+        if not pieces:
+            raise anyio.EndOfStream
+        self._driver.soon()  # the window may have opened
+        return list(pieces)
+
+    async def _receive_pieces(self, size: int) -> list[Lent | Copied]:
+        if self._is_receiving:
+            raise anyio.BusyResourceError("receiving from")
+        if not self._is_ready:
+            await self._receive_ready()
+        if self._may_receive or self._held:
+            self._ops += 1
+            if not self._ops % TURN_OPS or self._driver.waits.is_cancelled():
+                await self._driver.waits.checkpoint()
+            if pieces := self._lend(size):
+                return pieces
+        while True:
+            await self._readable()
+            if pieces := self._lend(size):
+                return pieces
+
+    async def receive_packet(self, at_most: int | None = None) -> Packet:
+        """At least one byte, in place: use the answer in ``with``. EndOfStream at the end."""
+        return Packet(await self._receive_pieces(at_most or LEND))
+
+    async def receive_batch(
+        self, max_count: int = 64, *, max_bytes: int | None = None
+    ) -> PacketBatch:
+        """What is there, as the pieces of memory it lies in: use the answer in ``with``."""
+        pieces = await self._receive_pieces(max_bytes or LEND)
+        return PacketBatch(self._bounded(pieces, max_count))
+
+    def try_receive_batch(self, max_count: int = 64) -> PacketBatch | None:
+        """As receive_batch(), or None if nothing is there."""
+        if self._is_receiving:
+            raise anyio.BusyResourceError("receiving from")
+        if not self._is_ready and not (self._held and self._state is State.FAILED):
+            if self._state in TERMINAL:
+                self._check_alive()
+            return None
+        pieces = self._lend(LEND)
+        return PacketBatch(self._bounded(pieces, max_count)) if pieces else None
+
+    def _bounded(self, pieces: list[Lent | Copied], count: int) -> list[Lent | Copied]:
+        """The first *count*; what is beyond is held, as a copy."""
+        for piece in pieces[count:]:
+            self._held += piece.view
+        return pieces[:count]
+
     # ---- sending ----
 
     async def send(self, data: Buffer, context: Any = None, *, end_of_stream: bool = False) -> None:
@@ -392,6 +522,11 @@ class TCPConnection(ByteConnection):
             await driver.waits.checkpoint()
             if not self._is_ready:
                 self._check_alive()
+        adopted = _adopted()
+        held = None if adopted is None else adopted.voucher
+        tag = self._tag
+        if held is not tag.voucher or context is not tag.context:
+            tag.change(self._so, held, context, self._submit_first)
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
         size = len(data)
@@ -426,6 +561,12 @@ class TCPConnection(ByteConnection):
         if sent == EAGAIN:
             return 0
         raise self._died(-sent)
+
+    def _go_under(self) -> None:
+        """What is sent next, without a context, is sent under the voucher that holds here."""
+        held, tag = current_adopted(), self._tag
+        if held is not tag.voucher or tag.context is not None:
+            tag.change(self._so, held, None, self._submit_first)
 
     def _submit_first(self) -> None:
         """What was submitted before goes before what is sent past the turn."""
@@ -489,19 +630,84 @@ class TCPConnection(ByteConnection):
             raise self._send_error.again()
         if self._is_finished:
             raise anyio.ClosedResourceError
+        self._go_under()
         view = memoryview(data).cast("B")
         return self._push(view) if len(view) else 0
 
-    async def send_many(self, parts: Iterable[Buffer]) -> int:
-        """Send all *parts* in order; how many were sent.
+    def _forward(self, pieces: Sequence[Lent | Copied]) -> bool:
+        """Queue memory without copying it. False, and nothing has happened, without room."""
+        if self._is_sending:
+            raise anyio.BusyResourceError("sending to")
+        if not self._is_ready or self._send_error is not None or self._is_finished:
+            if not self._is_ready and self._state not in TERMINAL:
+                return False
+            self._check_alive()
+            raise self._send_error.again() if self._send_error else anyio.ClosedResourceError
+        self._go_under()
+        for index, piece in enumerate(pieces):
+            self._submit_first()
+            if not self._send_piece(piece, may_refuse=index == 0):
+                return False
+        self._stale()
+        return True
 
-        Stops at the first error, which is raised only if nothing was accepted, and else
-        by the next send.
+    def _send_piece(self, piece: Lent | Copied, may_refuse: bool) -> bool:
+        """Queue one piece. Without room: False if it may refuse, else queued beyond the mark."""
+        view, sent = piece.view, -errno.EXDEV
+        if piece.lend is not None:
+            sent = lib.bsd_send_lend(self._so, piece.lend, piece.start, len(view), DONTWAIT, NULL)
+        if sent == -errno.EXDEV:  # a copy, or of another stack
+            sent = _send(self._so, ffi.from_buffer(view), len(view), DONTWAIT, NULL, 0)
+        if sent < 0 and sent != EAGAIN:
+            raise self._died(-sent)
+        if sent == EAGAIN and may_refuse:
+            return False
+        if (rest := view[max(sent, 0) :]).nbytes:
+            self._parts.append(bytes(rest))
+            self._keys.append(self._slot | rest.nbytes << 32)
+        return True
+
+    async def reserve(self, size: int) -> SendBuffer:
+        """*size* bytes of packet memory (65536 at most) to write what is to be sent into.
+
+        ``with await conn.reserve(1400) as b: b.view[:n] = data; b.commit(n)``
         """
+        await self.wait_send_capacity(size)
+        return SendBuffer(self._driver, self._driver.loop.reserve(self._so, size), self._commit)
+
+    def _commit(self, lent: Lent, size: int) -> None:
+        if self._is_sending:
+            raise anyio.BusyResourceError("sending to")
+        if not self._is_ready:
+            self._check_alive()
+        self._go_under()
+        self._submit_first()
+        sent = lib.bsd_send_lend(self._so, lent.lend, lent.start, size, DONTWAIT, NULL)
+        if sent == EAGAIN:
+            raise BlockingIOError(errno.EAGAIN, "no room, although there was")
+        if sent < 0:
+            raise self._died(-sent)
+        self._stale()
+
+    def send_idempotent(self, data: Buffer) -> None:
+        """Queue *data*, that may be sent twice without harm, as early as that is possible."""
+        if self._is_ready:
+            if self.try_send(data) != len(data):
+                raise BlockingIOError(errno.EAGAIN, "no room")
+            return
+        self._check_alive()
+        self._early.append(bytes(data))
+        self.start()
+
+    async def send_many(self, parts: Iterable[Buffer | Packet]) -> int:
         count = 0
         for part in parts:
             try:
-                await self.send(part)
+                if isinstance(part, Packet):
+                    while not part.forward(self):
+                        await self.wait_send_capacity()
+                else:
+                    await self.send(part)
             except OSError:
                 if not count:
                     raise
@@ -550,6 +756,9 @@ class TCPConnection(ByteConnection):
         finally:
             self._is_sending = False
 
+    def set_service_class(self, service_class: ServiceClass | None) -> None:
+        self._tag.choose(self._so, service_class, self._submit_first)
+
     # ---- attributes and reports ----
 
     @property
@@ -590,6 +799,64 @@ class TCPConnection(ByteConnection):
             sent_bytes=info[48], retransmitted_bytes=info[49], smoothed_rtt=info[23] / 1e6,
             rtt_variance=info[24] / 1e6,
         )  # fmt: skip
+
+
+class Batch:
+    """Sends that go out together."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        """Nothing is sent before the block is left, unless it waits or is large."""
+
+    def __exit__(self, *exc: object) -> None:
+        self._driver.pump()
+
+
+class ReceiveHalf(ByteReceiveStream):
+    """The receiving direction of a connection. Closing it closes nothing else."""
+
+    def __init__(self, connection: ByteConnection) -> None:
+        self.connection = connection
+        self._is_closed = False
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+        return await self.connection.receive(max_bytes)
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        await anyio.lowlevel.checkpoint()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self.connection.extra_attributes
+
+
+class SendHalf(ByteSendStream):
+    """The sending direction of a connection. Closing it sends FIN."""
+
+    def __init__(self, connection: ByteConnection) -> None:
+        self.connection = connection
+        self._is_closed = False
+
+    async def send(self, item: Buffer) -> None:
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+        await self.connection.send(item)
+
+    async def aclose(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            await self.connection.send_eof()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self.connection.extra_attributes
 
 
 def arrived(waiter: Waiter) -> bytes:

@@ -9,11 +9,12 @@ parameters ask to wait rather than fail. After FAILED or CANCELLED nothing happe
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -31,7 +32,10 @@ from xsock.nw._errors import (
     NoPath,
     failed,
 )
-from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, TCPInfo
+from xsock.nw._path import evaluate
+from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
+from xsock.nw._tag import Tag
+from xsock.nw._voucher import Adoption, ServiceClass, adoption
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from xsock.nw._endpoint import Endpoint
     from xsock.nw._loop import Driver
     from xsock.nw._parameters import Parameters
+    from xsock.nw._path import NetworkState, Path
     from xsock.nw._wait import Task, Waiter
 
 __all__ = [
@@ -194,7 +199,6 @@ class Connection(AsyncResource, TypedAttributeProvider):
         self.options = build.options
         self._build = build
         self.error: NetworkError | None = None
-        self.path: Any = None
         self.viable = False
         self.better_path = False
         self._driver = driver
@@ -207,7 +211,12 @@ class Connection(AsyncResource, TypedAttributeProvider):
         self._task: Task | None = None
         self._retry: Waiter | None = None
         self._attempts: list[Attempt] = []
+        self._resolutions: list[Resolution] = []
+        self._path_feeds: list[Feed[Path]] = []
+        self._unlisten: Callable[[], None] | None = None
         self._started_at = 0.0
+        self._tag = Tag(build.stack.originators, self.parameters.service_class)
+        self._adopted: Adoption | None = None
         self._ready_at = 0.0
 
     def __repr__(self) -> str:
@@ -242,6 +251,12 @@ class Connection(AsyncResource, TypedAttributeProvider):
                 states.end()
             for events in self._event_feeds:
                 events.end()
+            for paths in self._path_feeds:
+                paths.end()
+            self._path_feeds.clear()
+            if self._unlisten is not None:
+                self._unlisten()
+                self._unlisten = None
             self._state_feeds.clear()
             self._event_feeds.clear()
             self._driver.forget(self)
@@ -259,12 +274,14 @@ class Connection(AsyncResource, TypedAttributeProvider):
         """Begin to connect. Nothing happens if that has begun."""
         if self._state is State.SETUP:
             self._started_at = self._driver.waits.time()
+            self._adopted = adoption.get()
             self._driver.remember(self)
             self._enter(State.PREPARING)
             self._task = self._driver.spawn(self._prepare, f"connect {self.endpoint}")
 
     async def _prepare(self) -> None:
-        """From PREPARING to READY or FAILED; a task of the driver."""
+        """From PREPARING to READY or FAILED; a task of the driver, under start()'s voucher."""
+        adoption.set(self._adopted)
         limit = self.parameters.establish_timeout
         error: NetworkError | None = None
         with anyio.move_on_after(limit) as scope:
@@ -300,6 +317,7 @@ class Connection(AsyncResource, TypedAttributeProvider):
                     raise
                 self._retry = self._future()
                 self._enter(State.WAITING, error)
+                self._listen()
                 try:
                     await self._retry
                 finally:
@@ -312,6 +330,14 @@ class Connection(AsyncResource, TypedAttributeProvider):
     @abstractmethod
     async def _establish(self) -> None:
         """Connect; EstablishmentError if that failed. A cancelled one leaves nothing behind."""
+
+    def _forward(self, pieces: Sequence[Any]) -> bool:
+        """Queue lent memory: for connections that can."""
+        raise NetworkError(errno.EOPNOTSUPP, "packets cannot be forwarded to it")
+
+    def _forward_datagrams(self, views: Sequence[memoryview]) -> int:
+        """Queue datagrams: for connections that can."""
+        raise NetworkError(errno.EOPNOTSUPP, "datagrams cannot be forwarded to it")
 
     @abstractmethod
     def _release(self, error: NetworkError | None = None) -> None:
@@ -421,13 +447,42 @@ class Connection(AsyncResource, TypedAttributeProvider):
             self._event_feeds.append(feed)
         return feed
 
+    @property
+    def path(self) -> Path:
+        """The way to the endpoint as the network is now."""
+        watch = self._build.stack.path_watch
+        return evaluate(watch.state, self.endpoint, self.parameters, generation=watch.generation)
+
+    def paths(self) -> AsyncIterator[Path]:
+        """The path now, then the latest after each change; ends with the connection."""
+        feed: Feed[Path] = Feed(self._future, 1)
+        feed.put(self.path)
+        if self._state in TERMINAL:
+            feed.end()
+        else:
+            self._path_feeds.append(feed)
+            self._listen()
+        return feed
+
+    def _listen(self) -> None:
+        """Hear of changes of the network."""
+        if self._unlisten is None:
+            self._unlisten = self._build.stack.listen_to_paths(self._on_network)
+
+    def _on_network(self, state: NetworkState, generation: int) -> None:
+        path = evaluate(state, self.endpoint, self.parameters, generation=generation)
+        for feed in self._path_feeds:
+            feed.put(path)
+        self._tell(PathChanged(path))
+        self.retry()
+
     # ---- reports and attributes ----
 
     async def establishment_report(self) -> EstablishmentReport:
         """How the connection came about; waits until it has."""
         await self.ready()
         duration = self._ready_at - self._started_at if self._started_at else 0.0
-        return EstablishmentReport(duration, tuple(self._attempts))
+        return EstablishmentReport(duration, tuple(self._attempts), tuple(self._resolutions))
 
     def data_transfer_report(self) -> DataTransferReport:
         """What the connection has carried up to now."""
@@ -435,11 +490,11 @@ class Connection(AsyncResource, TypedAttributeProvider):
 
     def tcp_info(self) -> TCPInfo:
         """TCP's own figures; OSError if there is no TCP."""
-        raise NetworkError(95)
+        raise NetworkError(errno.EOPNOTSUPP)
 
-    def set_service_class(self, service_class: Any) -> None:
+    def set_service_class(self, service_class: ServiceClass | None) -> None:
         """The class of what is sent from now on, where the message names none."""
-        self._service_class = service_class
+        self._tag.choose(None, service_class)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

@@ -13,6 +13,7 @@ import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 import anyio
@@ -81,36 +82,8 @@ async def establish(
     grows by all that were made even then; their times count from *started* (the loop's clock).
     Raises NoPath, NameResolutionError, or EstablishmentError with the attempts.
     """
-    families = families_of(options)
-    race: Race[Candidate] = Race(
-        families,
-        family_of=lambda item: item.family,
-        order=_ordering(state, endpoint, options, parameters),
-        preferred=_preferred(state, families),
-        attempt_delay=parameters.attempt_delay,
-        resolution_delay=parameters.resolution_delay,
-    )
     if endpoint.is_numeric:
         _check_path(state, endpoint, parameters)
-
-    def candidates(answer: Answer) -> list[Candidate]:
-        if resolutions is not None and answer.source != "literal":
-            resolutions.append(
-                Resolution(answer.name, answer.source, answer.duration, len(answer.addresses))
-            )
-        return [
-            Candidate(Endpoint.address(address, endpoint.port, interface=endpoint.interface), each)
-            for address in answer.addresses
-            for each in candidates_of(options)
-            if _version(each) in (None, answer.family)
-        ]
-
-    async def ask(family: int) -> Sequence[Candidate]:
-        answer = await names.ask(endpoint.name, family)
-        found = candidates(answer)
-        if answer.error is not None:
-            raise answer.error
-        return found
 
     async def attempt(candidate: Candidate) -> T:
         if not endpoint.is_numeric:
@@ -118,25 +91,67 @@ async def establish(
         return await connect(candidate)
 
     begun = anyio.current_time() if started is None else started
-    known = names.known(endpoint.name, families)
-    for answer in known or ():
-        race.answered(answer.family, candidates(answer), anyio.current_time())
-    questions = {} if known is not None else {f: _bind(ask, f) for f in families}
     first = len(attempts)
+    race = _race(state, endpoint, options, parameters)
+    lookup = _Lookup(names, endpoint, options, [] if resolutions is None else resolutions)
+    questions = lookup.begin(race, families_of(options))
     try:
         result = await run(race, questions, attempt, close)
     finally:
         attempts += _attempts(race.records, begun, anyio.current_time())
     if result.value is None or result.winner is None:
-        made = tuple(attempts[first:])
-        raise _failure(endpoint, result.failures, result.errors.values(), made, tuple(attempts))
+        if len(attempts) == first:
+            raise _unresolved(endpoint, result.errors.values())
+        raise _failure(endpoint, result.failures, tuple(attempts))
     return Established(result.value, result.winner)
 
 
-def _bind(
-    ask: Callable[[int], Awaitable[Sequence[Candidate]]], family: int
-) -> Callable[[], Awaitable[Sequence[Candidate]]]:
-    return lambda: ask(family)
+class _Lookup:
+    """The questions of one establishment: an endpoint's name to candidates."""
+
+    def __init__(
+        self,
+        names: Names,
+        endpoint: Endpoint,
+        options: ProtocolOptions,
+        resolutions: list[Resolution],
+    ) -> None:
+        self._names = names
+        self._endpoint = endpoint
+        self._stacks = candidates_of(options)
+        self._resolutions = resolutions
+
+    def begin(
+        self, race: Race[Candidate], families: Sequence[int]
+    ) -> dict[int, Callable[[], Awaitable[Sequence[Candidate]]]]:
+        """Tell *race* what is known at once; otherwise the questions to ask."""
+        known = self._names.known(self._endpoint.name, families)
+        if known is None:
+            return {family: partial(self.ask, family) for family in families}
+        for answer in known:
+            race.answered(answer.family, self.candidates(answer), anyio.current_time())
+        return {}
+
+    async def ask(self, family: int) -> Sequence[Candidate]:
+        answer = await self._names.ask(self._endpoint.name, family)
+        found = self.candidates(answer)
+        if answer.error is not None:
+            raise answer.error
+        return found
+
+    def candidates(self, answer: Answer) -> list[Candidate]:
+        """Every address with every alternative that speaks its family."""
+        if answer.source != "literal":
+            self._resolutions.append(
+                Resolution(answer.name, answer.source, answer.duration, len(answer.addresses))
+            )
+        port, interface = self._endpoint.port, self._endpoint.interface
+        return [
+            Candidate(Endpoint.address(address, port, interface=interface), stack)
+            for address in answer.addresses
+            for stack in self._stacks
+            if _version(stack) in (None, answer.family)
+        ]
 
 
 def _check_path(state: NetworkState, endpoint: Endpoint, parameters: Parameters) -> None:
@@ -164,6 +179,20 @@ def _version(stack: ProtocolOptions) -> int | None:
     if ip is None or ip.version is None:
         return None
     return AF_INET6 if ip.version == 6 else AF_INET
+
+
+def _race(
+    state: NetworkState, endpoint: Endpoint, options: ProtocolOptions, parameters: Parameters
+) -> Race[Candidate]:
+    families = families_of(options)
+    return Race(
+        families,
+        family_of=lambda item: item.family,
+        order=_ordering(state, endpoint, options, parameters),
+        preferred=_preferred(state, families),
+        attempt_delay=parameters.attempt_delay,
+        resolution_delay=parameters.resolution_delay,
+    )
 
 
 def _ordering(
@@ -227,16 +256,10 @@ def _attempts(
 
 
 def _failure(
-    endpoint: Endpoint,
-    failures: Sequence[BaseException],
-    refusals: Iterable[BaseException],
-    made: tuple[Attempt, ...],
-    attempts: tuple[Attempt, ...],
+    endpoint: Endpoint, failures: Sequence[BaseException], attempts: tuple[Attempt, ...]
 ) -> EstablishmentError:
     """The one error for all: of the kind that every attempt failed with, if they agree."""
     errors = [error for error in failures if isinstance(error, OSError)]
-    if not made:
-        return _unresolved(endpoint, refusals)
     first = errors[0]
     if all(type(error) is type(first) and error.errno == first.errno for error in errors):
         if isinstance(first, EstablishmentError):

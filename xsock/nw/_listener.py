@@ -33,7 +33,7 @@ class Listener(AsyncResource, Generic[C]):
     """Takes connections in. Bound, and its port known, once ``async with`` was entered.
 
     *prepare* sets a socket of a family up before it listens; what it sets is inherited by
-    the connections. *make* turns an accepted socket handle and its peer's address into a connection.
+    the connections. *make* turns an accepted socket and its peer's address into one.
     """
 
     def __init__(

@@ -11,8 +11,10 @@ other thread, and a connection on which nothing happens costs nothing.
 from __future__ import annotations
 
 import errno
+import os
 import select
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -26,6 +28,7 @@ from xsock.nw._wait import Task, Waits, here
 
 if TYPE_CHECKING:
     from xsock.nw._connection import Connection
+    from xsock.nw._datagram import DatagramSocket
     from xsock.nw._listener import Listener
 
 __all__ = ["ENDED", "READ", "WRITE", "Driver", "Watcher"]
@@ -56,12 +59,14 @@ class Driver:
         self.is_due = False
         self.connections: set[Connection] = set()
         self.listeners: set[Listener[Any]] = set()
+        self.datagram_sockets: set[DatagramSocket] = set()
         self.buffer = ffi.new("char[]", BUFFER)
         self._stack = core.cdata
         self.loop = LoopStack(core)
         self._watchers: list[Watcher | None] = []
         self._call_soon = self.waits.call_soon
-        self.waits.attach(fd, self.pump)
+        self._doorbell = fd
+        self.waits.attach(fd, self.pump if fd is None else self._rung)
 
     def remember(self, connection: Connection) -> None:
         """Keep a started connection until its end, whoever else forgets it."""
@@ -98,6 +103,13 @@ class Driver:
         if not self.is_due:
             self.is_due = True
             self._call_soon(self.pump)
+
+    def _rung(self) -> None:
+        """The doorbell, or the time for a timer."""
+        assert self._doorbell is not None
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._doorbell)
+        self.pump()
 
     def pump(self) -> None:
         """One turn: what was sent, packets, timers, events."""

@@ -209,7 +209,10 @@ class MessageConnection(anyio.abc.ObjectStream[Message]):
                     break
                 self._check()
                 if self._pipe.ctl.at_eof:
-                    raise anyio.EndOfStream
+                    if not inbox.size:
+                        raise anyio.EndOfStream
+                    inbox.is_complete = True  # what was passed through is one message
+                    break
                 waited = True
                 await self._pipe.fill()
             if not waited:

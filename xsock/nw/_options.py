@@ -141,13 +141,14 @@ class Keepalive:
 class TCP(ProtocolOptions):
     """A byte stream (RFC 9293). Times are in seconds, *mss* in bytes.
 
-    *no_push* holds partial segments back until it is cleared. *user_timeout*
-    ends the connection when sent data stays unacknowledged that long (RFC 5482).
+    *no_delay* False lets small segments wait for acknowledgements (RFC 896). *no_push* holds
+    partial segments back until it is cleared. *user_timeout* ends the connection when sent data
+    stays unacknowledged that long (RFC 5482).
     *cc* names the congestion control; None is the stack's.
     """
 
     below: IP = field(default_factory=lambda: _IP)
-    no_delay: bool = field(default=False, kw_only=True)
+    no_delay: bool = field(default=True, kw_only=True)
     no_push: bool = field(default=False, kw_only=True)
     mss: int | None = field(default=None, kw_only=True)
     keepalive: Keepalive | None = field(default=None, kw_only=True)

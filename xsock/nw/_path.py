@@ -275,48 +275,50 @@ def evaluate(
     parameters: Parameters | None = None,
     *,
     generation: int = 0,
-    flaps: int = 0,
 ) -> Path:
     """The path to *endpoint*, or to anywhere. Where a name leads is not known yet: any
     interface will do."""
     parameters = parameters or _ANY
     allowed, reason = allowed_interfaces(state, endpoint, parameters)
-    names = [item.name for item in allowed]
     remote = endpoint if endpoint is not None and endpoint.is_numeric else None
     gateways: tuple[str, ...] = ()
     local = None
-    if remote is not None and reason is PathReason.NONE:
+    if reason is PathReason.NONE and remote is None:
+        gateways = _gateways(state, allowed)
+    elif reason is PathReason.NONE and remote is not None:
+        names = [item.name for item in allowed]
         route = state.route(remote.name, names)
-        reason = _reach(state, remote, route, parameters)
         source = state.source_for(remote.name, names)
-        if route is not None and reason is PathReason.NONE:
+        reason = _reach(state, remote, route, source, parameters)
+        if route is not None and source is not None and reason is PathReason.NONE:
             gateways = () if route.gateway is None else (route.gateway,)
-            local = None if source is None else source.address
+            local = source.address
             allowed.sort(key=lambda item: item.name != route.interface)
-    elif reason is PathReason.NONE:
-        gateways = tuple(
-            route.gateway
-            for route in state.routes
-            if route.gateway and route.interface in names and _is_default(route)
+    if reason is not PathReason.NONE:
+        return Path(
+            status=PathStatus.UNSATISFIED, reason=reason, remote=remote, generation=generation
         )
-    good = reason is PathReason.NONE
-    addresses = [address for item in allowed for address in item.addresses]
     return Path(
-        status=PathStatus.SATISFIED if good else PathStatus.UNSATISFIED,
-        reason=reason,
-        interfaces=tuple(allowed) if good else (),
+        status=PathStatus.SATISFIED,
+        interfaces=tuple(allowed),
         gateways=gateways,
         local=local,
         remote=remote,
-        is_expensive=good and allowed[0].is_expensive,
-        is_constrained=good and allowed[0].is_constrained,
-        has_ipv4=good and any("." in address for address in addresses),
-        has_ipv6=good and any(item.has_ipv6 for item in allowed),
-        has_dns=good and bool(state.servers),
-        mtu=allowed[0].mtu if good else 0,
+        is_expensive=allowed[0].is_expensive,
+        is_constrained=allowed[0].is_constrained,
+        has_ipv4=any("." in address for item in allowed for address in item.addresses),
+        has_ipv6=any(item.has_ipv6 for item in allowed),
+        has_dns=bool(state.servers),
+        mtu=allowed[0].mtu,
         generation=generation,
-        flaps=flaps,
     )
+
+
+def _gateways(state: NetworkState, allowed: list[InterfaceInfo]) -> tuple[str, ...]:
+    """Where packets to anywhere go."""
+    names = [item.name for item in allowed]
+    defaults = [route for route in state.routes if _is_default(route) and route.interface in names]
+    return tuple(route.gateway for route in defaults if route.gateway)
 
 
 _ANY: Final = Parameters()
@@ -367,21 +369,22 @@ def allowed_interfaces(
 
 
 def _reach(
-    state: NetworkState, remote: Endpoint, route: RouteInfo | None, parameters: Parameters
+    state: NetworkState,
+    remote: Endpoint,
+    route: RouteInfo | None,
+    source: Source | None,
+    parameters: Parameters,
 ) -> PathReason:
     """Why a numeric endpoint cannot be reached by *route*; NONE if it can."""
     if route is None:
         # A route over an interface that the parameters exclude is not the network's fault.
-        return PathReason.NO_ROUTE if state.route(remote.name) is None else (
-            PathReason.INTERFACE_PROHIBITED
-        )  # fmt: skip
+        others = state.route(remote.name)
+        return PathReason.NO_ROUTE if others is None else PathReason.INTERFACE_PROHIBITED
     if route.is_reject:
         return PathReason.REJECTED
     if parameters.local_only and route.gateway is not None:
         return PathReason.NOT_LOCAL
-    if state.source_for(remote.name) is None:
-        return PathReason.NO_ADDRESS
-    return PathReason.NONE
+    return PathReason.NO_ADDRESS if source is None else PathReason.NONE
 
 
 # ---- watching ----

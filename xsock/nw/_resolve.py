@@ -16,8 +16,8 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from xsock import _resolver
-from xsock.nw._endpoint import AF_INET6, Endpoint
+from xsock import _dns, _resolver
+from xsock.nw._endpoint import AF_INET, AF_INET6, Endpoint
 
 __all__ = ["Answer", "Names"]
 
@@ -47,6 +47,14 @@ class Names:
         self._host = host
         resolver = None if host is None else host.resolver
         self._resolver = resolver or _resolver.Resolver("stack")
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The name servers that would be asked: those configured, else resolv.conf's."""
+        if self._host is None or self._asks_host:
+            return ()
+        configured: tuple[str, ...] = self._resolver.dns._servers
+        return configured or tuple(_dns.resolv_conf()["servers"])
 
     @property
     def _asks_host(self) -> bool:
@@ -91,10 +99,29 @@ class Names:
         if self._asks_host:
             rows = _resolver._c_getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, 0)
             return list(dict.fromkeys(str(row[4][0]) for row in rows))
-        found, code = self._resolver.dns.addresses(self._host, name, (family,))
-        if not found:
-            _fail(code)
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(self._search(name, family)))
+
+    def _search(self, name: str, family: int) -> list[str]:
+        """The addresses of the first full name, by the search list, that has any of any family.
+
+        Each family is asked by itself, but both have to find the same host.
+        """
+        dns = self._resolver.dns
+        code = _socket.EAI_NONAME
+        *early, last = dns._candidates(name, _dns.resolv_conf())
+        for full in (*early, last):
+            found, failure = dns.addresses(self._host, full, (family,))
+            if found:
+                return found
+            if code != _socket.EAI_NODATA:
+                code = failure
+            if failure == _socket.EAI_AGAIN:
+                break
+            if failure == _socket.EAI_NODATA and full is not last:
+                other = AF_INET if family == AF_INET6 else AF_INET6
+                if dns.addresses(self._host, full, (other,))[0]:
+                    break
+        _fail(code)
 
 
 def _fail(code: int) -> NoReturn:

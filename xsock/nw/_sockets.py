@@ -185,14 +185,19 @@ class _Dial:
 
 
 async def dial(
-    driver: Driver, to: Endpoint, kind: int, options: ProtocolOptions, parameters: Parameters
-) -> Any:
-    """A socket of *kind* connected to a numeric address; OSError. Cancelled, nothing is left."""
+    driver: Driver, to: Endpoint, kind: int, options: ProtocolOptions, parameters: Parameters,
+    begin: Callable[[Any], object],
+) -> Any:  # fmt: skip
+    """A socket of *kind* connected to a numeric address; OSError. Cancelled, nothing is left.
+
+    *begin* is handed the socket before anything is sent.
+    """
     target = address_of(to)
     handle = driver.socket(target.family, kind)
     slot = -1
     try:
         configure(handle, target.family, options, parameters)
+        begin(handle)
         local = parameters.local
         if local is not None:
             if parameters.reuse_local:

@@ -11,21 +11,29 @@ import anyio
 from bsdcore.stack import Stack as Core
 from xsock.nw._build import Build
 from xsock.nw._connection import Connection
+from xsock.nw._datagram import DatagramSocket
 from xsock.nw._endpoint import Endpoint, EndpointLike
+from xsock.nw._host import Beside
+from xsock.nw._ledger import Ledger
 from xsock.nw._listener import Listener
 from xsock.nw._loop import Driver
-from xsock.nw._options import TCP, TLS, ProtocolOptions
-from xsock.nw._parameters import Parameters
+from xsock.nw._options import TCP, TLS, UDP, ProtocolOptions
+from xsock.nw._parameters import InterfaceType, Parameters
+from xsock.nw._path import NetworkState, PathMonitor, PathWatch, read_state
+from xsock.nw._resolve import Names
+from xsock.nw._voucher import Grant, Originator, Originators, QoS, ServiceClass
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from xsock.nw._bytes import ByteConnection
+    from xsock.nw._wait import Task
 
 __all__ = ["Stack", "connect", "current_stack"]
 
 CLOSE_TIMEOUT: Final = 5.0
 _TCP: Final = TCP()
+_UDP: Final = UDP()
 _PARAMETERS: Final = Parameters()
 _ANY: Final = Endpoint.address("0.0.0.0", 0)
 _current: ContextVar[Stack] = ContextVar("xsock.nw stack")
@@ -39,18 +47,32 @@ class Stack:
     """
 
     def __init__(
-        self, core: Callable[[], Core] | None = None, *, close_timeout: float = CLOSE_TIMEOUT
+        self,
+        core: Callable[[], Core | Beside] | None = None,
+        *,
+        names: Names | None = None,
+        close_timeout: float = CLOSE_TIMEOUT,
     ) -> None:
         self._make_core = core or _loopback
-        self._core: Core | None = None
+        self._core: Core | Beside | None = None
         self._driver: Driver | None = None
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
+        self.names = names or Names()
+        self.originators = Originators()
+        self._path_watch: PathWatch | None = None
+        self._watching: Task | None = None
 
     @classmethod
     def loopback(cls) -> Stack:
         """A Stack by itself, with nothing but a loopback interface."""
         return cls(_loopback)
+
+    @classmethod
+    def host(cls, process: Any = None) -> Stack:
+        """A Stack beside that of *process*, an xsock Stack, or this process's own: with its
+        interfaces, addresses and space of ports, and without its thread."""
+        return cls(lambda: Beside(process))
 
     @property
     def driver(self) -> Driver:
@@ -62,8 +84,11 @@ class Stack:
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise RuntimeError("this Stack is open already")
-        self._core = self._make_core()
-        self._driver = Driver(self._core)
+        made = self._core = self._make_core()
+        if isinstance(made, Core):
+            self._driver = Driver(made)
+        else:
+            self._driver = Driver(made.core, made.doorbell)
         self._token = _current.set(self)
         return self
 
@@ -86,6 +111,8 @@ class Stack:
         try:
             for listener in list(driver.listeners):
                 listener.abort()
+            for plug in list(driver.datagram_sockets):
+                plug.abort()
             with anyio.move_on_after(self.close_timeout):
                 for connection in list(driver.connections):
                     await connection.aclose()
@@ -93,9 +120,60 @@ class Stack:
         finally:
             for connection in list(driver.connections):
                 connection.abort()
-            self._driver = self._core = None
+            self._driver = self._core = self._path_watch = None
+            watching, self._watching = self._watching, None
+            if watching is not None:
+                watching.cancel()
             driver.close()
             core.close()
+
+    # ---- the network ----
+
+    @property
+    def path_watch(self) -> PathWatch:
+        """Pictures of the network as it changes."""
+        if self._path_watch is None:
+            core, servers = self.driver.core, self.names.servers
+            self._path_watch = PathWatch(lambda: read_state(core, servers))
+        return self._path_watch
+
+    def listen_to_paths(self, listener: Callable[[NetworkState, int], None]) -> Callable[[], None]:
+        """Call *listener* when the network changes; the answer ends that."""
+        watch = self.path_watch
+        if self._watching is None and not watch.is_running:
+            self._watching = self.driver.spawn(watch.run, "watch the network")
+        return watch.listen(listener)
+
+    def path_monitor(
+        self,
+        required: InterfaceType | None = None,
+        prohibited: tuple[InterfaceType, ...] = (),
+        *,
+        to: EndpointLike | None = None,
+        parameters: Parameters = _PARAMETERS,
+    ) -> PathMonitor:
+        """Paths as they change: to anywhere, or to an endpoint under *parameters*."""
+        endpoint = None if to is None else Endpoint.of(to)
+        return PathMonitor(
+            self.path_watch, endpoint, parameters, required=required, prohibited=prohibited
+        )
+
+    # ---- who pays ----
+
+    @property
+    def ledger(self) -> Ledger:
+        """What every originator has sent and received over this stack."""
+        return Ledger(self.originators, lambda: [self.driver.core])
+
+    def grant(
+        self,
+        originator: Originator,
+        *,
+        qos: QoS = QoS.USER_INTERACTIVE,
+        service_class: ServiceClass = ServiceClass.CONTROL,
+    ) -> Grant:
+        """Let vouchers of *originator* be raised so far."""
+        return self.originators.grant(originator, qos=qos, service_class=service_class)
 
     # ---- connections ----
 
@@ -163,6 +241,16 @@ class Stack:
         """A listener on *local*; bound once ``async with`` was entered."""
         build = Build(self, proto, parameters)
         return build.listener(self.driver, Endpoint.of(local), backlog)
+
+    def datagram_socket(
+        self,
+        local: EndpointLike = _ANY,
+        proto: UDP = _UDP,
+        *,
+        parameters: Parameters = _PARAMETERS,
+    ) -> DatagramSocket:
+        """A socket for datagrams of many peers; bound once ``async with`` was entered."""
+        return DatagramSocket(self.driver, Endpoint.of(local), Build(self, proto, parameters))
 
 
 def _loopback() -> Core:

@@ -251,6 +251,12 @@ class TLSConnection(anyio.abc.ByteStream):
             self._error = error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    @property
+    def is_readable(self) -> bool:
+        """A receive() would not wait, or only for the rest of a record."""
+        here = bool(self._plain) or self._incoming.pending > 0 or self._object.pending() > 0
+        return here or self._at_eof or bool(getattr(self.stream, "is_readable", False))
+
     # ---- out ----
 
     async def send(self, item: Buffer) -> None:

@@ -29,8 +29,8 @@ from xsock.nw._value import Value, check_count, check_seconds
 
 __all__ = [
     "Adoption", "Grant", "Originator", "Originators", "QoS", "ServiceClass", "Voucher", "adoption",
-    "class_of_qos", "current_voucher", "inherited_voucher", "qos", "received_voucher",
-    "service_class_of", "with_voucher",
+    "class_of_qos", "current_adopted", "current_voucher", "inherited_voucher", "qos",
+    "received_voucher", "service_class_of", "with_voucher",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -413,10 +413,10 @@ def _arm() -> None:
 
     _armed = True
     _socket.vouch = _vouch.vouch
-    _socket.voucher = _here
+    _socket.voucher = current_adopted
 
 
-def _here() -> Voucher | None:
+def current_adopted() -> Voucher | None:
     """The adopted voucher; None if there is none."""
     adopted = adoption.get()
     return None if adopted is None else adopted.voucher

@@ -227,7 +227,7 @@ class TrioWaits:
         self, fd: int | None, fn: Callable[[], object], stop: trio.CancelScope
     ) -> None:
         with stop:
-            while True:
+            while not stop.cancel_called:  # the descriptor may be closed by then
                 with self._trio.CancelScope(deadline=self._at) as self._scope:
                     if fd is None:
                         await self._trio.sleep_forever()

@@ -1,7 +1,8 @@
-"""echo.py ADDRESS PORT [PEER]: echo whatever comes, by the kernel's TCP. A line on stdin makes it
-send 100 kB to port 7000 of PEER and check that they come back."""
+"""echo.py ADDRESS PORT [PEER]: echo whatever comes, by the kernel's TCP. With PEER, a line on stdin
+makes it send 100 kB to port 7000 there and check that they come back."""
 
 import asyncio
+import contextlib
 import os
 import sys
 
@@ -9,9 +10,10 @@ SIZE = 100_000
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
+    with contextlib.suppress(ConnectionResetError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
     writer.close()
 
 
@@ -19,6 +21,8 @@ async def main() -> None:
     server = await asyncio.start_server(echo, sys.argv[1], int(sys.argv[2]))
     print("ready", flush=True)
     async with server:
+        if len(sys.argv) < 4:
+            await server.serve_forever()
         await asyncio.to_thread(sys.stdin.readline)
         reader, writer = await asyncio.open_connection(sys.argv[3], 7000)
         sent = os.urandom(SIZE)

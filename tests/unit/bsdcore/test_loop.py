@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from bsdcore import Stack, netstat
-from bsdcore._ffi import ffi
+from bsdcore._ffi import ffi, lib
 from bsdcore.loop import ROOM, WANT, WISH, LoopStack
 from bsdcore.sockets import Socket, address
 from bsdcore.stack import NEVER
@@ -293,6 +293,63 @@ def test_views_outlive_the_stack() -> None:
     reserved.view[:4] = b"safe"
     assert bytes(reserved.view[:4]) == b"safe"
     del views, reserved, client, server
+
+
+def test_much_is_told_of_and_read_with_one_copy(host: Host) -> None:
+    client, server = host.pair()
+    b = host.loop.add(server.handle)
+    data = bytes(range(256)) * 200
+    assert client.send(data, 0, 0) == len(data)
+    host.loop.slots[4 * b + WISH] = 65536
+    ((_, events, _, length, left, _),) = host.turn()
+    assert (events, length, left) == (POLLIN, 0, len(data))
+    assert host.loop.slots[4 * b + WISH] == 0
+    assert host.loop.read(server.handle, 1000) == data[:1000]
+    host.stack.sysctl["kern.ipc.lendmax"] = 0
+    assert host.loop.read(server.handle, 1000) == data[1000:2000]
+    host.stack.sysctl["kern.ipc.lendmax"] = 1 << 20
+    assert host.loop.read(server.handle, 65536) == data[2000:]
+    with pytest.raises(BlockingIOError):
+        host.loop.read(server.handle, 1)
+    client.shutdown(1)
+    host.turn()
+    assert host.loop.read(server.handle, 1) == b""
+
+
+def test_a_refused_connection_is_told_with_its_errno(host: Host) -> None:
+    client = host.stack.socket(2, TCP)
+    a = host.loop.add(client.handle)
+    with suppress(BlockingIOError):
+        client.connect("127.0.0.1", 81, 0)
+    ((slot, events, _, _, _, error),) = host.turn()
+    assert (slot, error) == (a, errno.ECONNREFUSED)
+    assert events & (POLLERR | POLLHUP) == POLLERR | POLLHUP
+
+
+def test_a_connection_that_stands_is_told_as_writable(host: Host) -> None:
+    client = host.stack.socket(2, TCP)
+    a = host.loop.add(client.handle)
+    list(host.loop.turn(host.now))
+    host.loop.slots[4 * a + WANT] = POLLOUT
+    host.loop.look(a)
+    with suppress(BlockingIOError):
+        client.connect("127.0.0.1", 80, 0)
+    ((slot, events, _, _, _, error),) = host.turn()
+    assert (slot, events, error) == (a, POLLOUT, 0)
+    assert host.loop.slots[4 * a + ROOM] > 0
+
+
+def test_a_tag_is_of_the_moment_of_submission(host: Host) -> None:
+    client, _ = host.pair()
+    a = host.loop.add(client.handle)
+    for origin, size in ((7, 100), (9, 300)):
+        host.loop.tag(a, -1, origin)
+        host.send(a, bytes(size))
+    host.turn()
+    rows = ffi.new("struct bsd_ledger[]", 8)
+    count = lib.bsd_ledger_list(host.stack.cdata, rows, 8)
+    sent = {rows[i].origin: sum(rows[i].txbytes) for i in range(count)}
+    assert sent[9] - sent[7] == 200
 
 
 def test_what_may_be_lent_is_bounded(host: Host) -> None:

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "tests/unit/c/tcpnet.h"
@@ -94,6 +95,41 @@ TEST(request_response)
 	CHECK_EQ(sd[0].sd_mem.done[0].len, 5);
 	CHECK(sd[0].sd_mem.state[BSD_STATE_POLL_AT] > tn.tn_now);
 	CHECK_EQ(sd[0].sd_mem.state[BSD_STATE_NOW], tn.tn_now);
+	sides_close(&tn, sd);
+}
+
+/* The tag in force is that of the moment of submission, not of the turn. */
+TEST(tags_keep_their_place)
+{
+	struct bsd_ledger v[8];
+	struct tcpnet tn;
+	struct side sd[2];
+	uint64_t *subs, slot;
+	int n;
+
+	sides_open(&tn, sd, 0);
+	subs = sd[0].sd_mem.subs;
+	slot = (uint64_t)sd[0].sd_slot;
+	subs[0] = slot | BSD_SUB_TAG | BSD_SVC_VO << 24 | 7ull << 32;
+	subs[1] = slot | 3ull << 32;
+	subs[2] = slot | BSD_SUB_TAG | 127 << 24 | 9ull << 32;
+	subs[3] = slot | 5ull << 32;
+	CHECK_EQ(bsd_turn(sd[0].sd_loop, tn.tn_now, "abcdefgh", 8, 4), 0);
+	CHECK_EQ(sd[0].sd_mem.state[BSD_STATE_TAKEN], 4);
+	n = bsd_ledger_list(tn.tn_s[0], v, 8);
+	CHECK(n <= 8);
+	for (int i = 0; i < n; i++) {
+		if (v[i].origin == 7) {
+			CHECK_EQ(v[i].txpkts[BSD_SVC_VO], 1);
+		} else if (v[i].origin == 9) {
+			CHECK_EQ(v[i].txpkts[BSD_SVC_BE], 1);
+		}
+	}
+	CHECK(n >= 4);
+	subs[0] = 20 | BSD_SUB_TAG; /* no such slot, no such class */
+	subs[1] = slot | BSD_SUB_TAG | 99 << 24;
+	CHECK(bsd_turn(sd[0].sd_loop, tn.tn_now, "", 0, 2) >= 0);
+	CHECK_EQ(sd[0].sd_mem.state[BSD_STATE_TAKEN], 2);
 	sides_close(&tn, sd);
 }
 
@@ -297,6 +333,57 @@ TEST(lent_memory_outlives_all)
 	sides_close(&tn, sd);
 	CHECK_EQ(pthread_create(&thread, NULL, release_all, v), 0);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+#define HANDED 2000
+
+struct handing {
+	struct bsd_lent hd_lent[HANDED];
+	_Atomic int hd_n; /* so many are the other thread's */
+};
+
+static void *
+release_handed(void *arg)
+{
+	struct handing *hd = arg;
+
+	for (int i = 0; i < HANDED; i++) {
+		while (atomic_load_explicit(&hd->hd_n, memory_order_acquire) <=
+		    i) {
+			sched_yield();
+		}
+		CHECK_EQ(hd->hd_lent[i].base[299], i & 0xff);
+		bsd_lend_release(hd->hd_lent[i].lend, NULL);
+	}
+	return NULL;
+}
+
+/* The loop goes on while another thread gives memory back. */
+TEST(released_by_another_thread)
+{
+	static struct handing hd;
+	struct bsd_memstat m;
+	struct tcpnet tn;
+	struct side sd[2];
+	pthread_t thread;
+
+	sides_open(&tn, sd, 0);
+	CHECK_EQ(pthread_create(&thread, NULL, release_handed, &hd), 0);
+	for (int i = 0; i < HANDED; i++) {
+		unsigned char data[300];
+
+		memset(data, i, sizeof(data));
+		CHECK(submit(&tn, &sd[0], data, sizeof(data)) >= 0);
+		CHECK_EQ(turn(&tn, &sd[1]), 1);
+		CHECK_EQ(bsd_recv_lend(sd[1].sd_so, 1000, 1, &hd.hd_lent[i]),
+		    300);
+		atomic_store_explicit(&hd.hd_n, i + 1, memory_order_release);
+	}
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	(void)turn(&tn, &sd[1]);
+	bsd_memstat(tn.tn_s[1], &m);
+	CHECK_EQ(m.lent, 0);
+	sides_close(&tn, sd);
 }
 
 /* Sent by reference, over the wire: retransmitted from the same memory. */
@@ -517,8 +604,9 @@ TEST(datagram_forwarded)
 	udp_close(&u);
 }
 
-TESTS(RUN(request_response), RUN(bad_submissions), RUN(slots_run_out),
-    RUN(short_of_memory), RUN(lend_segments), RUN(lend_cut),
-    RUN(lent_memory_outlives_all), RUN(send_by_reference),
-    RUN(send_by_reference_blocks), RUN(batch_segmented), RUN(batch_cut),
-    RUN(batch_to_many), RUN(batch_errors), RUN(datagram_forwarded))
+TESTS(RUN(request_response), RUN(tags_keep_their_place), RUN(bad_submissions),
+    RUN(slots_run_out), RUN(short_of_memory), RUN(lend_segments), RUN(lend_cut),
+    RUN(lent_memory_outlives_all), RUN(released_by_another_thread),
+    RUN(send_by_reference), RUN(send_by_reference_blocks), RUN(batch_segmented),
+    RUN(batch_cut), RUN(batch_to_many), RUN(batch_errors),
+    RUN(datagram_forwarded))

@@ -240,6 +240,7 @@ TEST(a_full_ring_drops_its_tail)
 	}
 	CHECK_EQ(net_poll(net, NULL), 0);
 	CHECK_EQ(net_stat(net, "rx_dst_ring_full"), 8);
+	CHECK_EQ(net->n_client[1]->pt_stats.ps_rxdrops, 4);
 	for (int c = 0; c < 2; c++) {
 		CHECK_EQ(net_recv(net, c, v), 16);
 		for (int i = 0; i < 16; i++) {
@@ -273,6 +274,48 @@ TEST(the_bell)
 	CHECK_EQ(net_recv(net, 0, NULL), 1);
 	CHECK_EQ(net_recv(net, 0, NULL), 0);
 	CHECK_EQ(poll(&pfd, 1, 0), 0);
+	net_close(net);
+}
+
+/* HOST is poked each time anew, whatever was there to see in between. */
+TEST(host_is_woken_again)
+{
+	struct net *net = net_open(PORT_ETHER, 0, NULL, 1);
+	struct flow_advtab *ft = sk_netns_advtab(net->n_ns);
+
+	for (int i = 1; i <= 3; i++) {
+		ft->ft_notify(ft->ft_arg); /* HOST may be awake */
+		CHECK_EQ(net_poll(net, NULL), 0);
+		net->n_woken = 0;
+		ft->ft_notify(ft->ft_arg);
+		CHECK_EQ(net->n_woken, 1);
+		ft->ft_notify(ft->ft_arg);
+		CHECK_EQ(net->n_woken, 1);
+	}
+	net_close(net);
+}
+
+TEST(a_flow_to_any_address_of_a_peer)
+{
+	struct net *net = net_open(PORT_ETHER, 0, NULL, 2);
+	struct flow_key k = net_key(4, UDP, 1, 700, 0, 53);
+	struct pkt *v[PORT_BURST];
+	uint32_t id = net_attach(net, 0, k);
+
+	for (uint16_t port = 53; port < 55; port++) {
+		net_receives(net,
+		    (struct seg){ .s_proto = UDP,
+			.s_src = (uint8_t)port,
+			.s_dst = 1,
+			.s_sport = port,
+			.s_dport = 700 });
+	}
+	CHECK_EQ(net_poll(net, NULL), 0);
+	CHECK_EQ(net_recv(net, 0, v), 2);
+	CHECK_EQ(v[0]->p_flowid, id);
+	CHECK_EQ(v[1]->p_flowid, 0); /* by the port alone */
+	pkt_free(v[0]);
+	pkt_free(v[1]);
 	net_close(net);
 }
 
@@ -310,5 +353,5 @@ TESTS(RUN(everything_is_host_s_without_clients), RUN(host_sends_straight_to_dev)
     RUN(host_sees_segments_that_wait), RUN(a_flow_goes_to_its_client),
     RUN(narrow_before_wide), RUN(icmp_errors_go_where_the_flow_is),
     RUN(groups_are_host_s_and_a_copy_the_client_s), RUN(rubbish_is_host_s),
-    RUN(a_full_ring_drops_its_tail), RUN(the_bell),
-    RUN(ports_close_in_any_order))
+    RUN(a_full_ring_drops_its_tail), RUN(the_bell), RUN(host_is_woken_again),
+    RUN(a_flow_to_any_address_of_a_peer), RUN(ports_close_in_any_order))

@@ -121,6 +121,8 @@ TEST(only_what_is_one_s_own_may_be_sent)
 	CHECK_EQ(net_stat(net, "tx_flow_bad_id") + net_stat(net, "tx_not_owned"),
 	    5);
 	CHECK_EQ(net->n_dev->fk_nout, 1);
+	CHECK_EQ(net->n_client[0]->pt_stats.ps_txpkts, 1);
+	CHECK_EQ(net->n_client[0]->pt_stats.ps_txdrops, 5);
 	net_close(net);
 }
 
@@ -264,6 +266,24 @@ TEST(a_full_dev_is_back_pressure)
 	net_close(net);
 }
 
+TEST(what_a_client_leaves_behind_is_sent)
+{
+	struct net *net = net_open(PORT_ETHER, 0, NULL, 1);
+	struct seg s = out_seg(net_attach(net, 0, out_key()));
+
+	CHECK_EQ(net_poll(net, NULL), 0);
+	net->n_dev->fk_room = 0;
+	CHECK_EQ(net_send(net, 0, s), 1);
+	net_client_close(net, 0);
+	CHECK(net->n_woken > 0);
+	CHECK(port_poll_at(net->n_host) <= net->n_now + SEC / 1000);
+	net->n_dev->fk_room = 10;
+	net->n_now += SEC / 1000;
+	CHECK_EQ(net_poll(net, NULL), 0);
+	CHECK_EQ(net->n_dev->fk_nout, 1);
+	net_close(net);
+}
+
 /* A DEV that loops: lo. */
 TEST(loop)
 {
@@ -353,4 +373,5 @@ TESTS(RUN(a_link_header_is_put_in_front),
     RUN(dev_cuts_what_it_cannot_send), RUN(only_what_is_one_s_own_may_be_sent),
     RUN(an_id_just_given_back), RUN(offloads_must_fit),
     RUN(packets_wait_for_a_next_hop), RUN(a_full_dev_is_back_pressure),
-    RUN(loop), RUN(own_addresses_stay_inside))
+    RUN(what_a_client_leaves_behind_is_sent), RUN(loop),
+    RUN(own_addresses_stay_inside))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bsdcore import netstat
-from tests.helpers.clientloop import POLLERR, POLLIN, ClientLoop
+from tests.helpers.clientloop import POLLERR, POLLIN, ClientLoop, family
 from xsock._wiring import Stack
 
 LO = "127.0.0.1"
@@ -41,12 +41,15 @@ def echo(listener: object) -> None:
             sock.sendall(data)
 
 
-def test_a_client_reaches_a_server_of_the_process(host: Stack, loop: ClientLoop) -> None:
-    with host.socket() as listener:
-        listener.bind((LO, 8080))
+@pytest.mark.parametrize("address", [LO, "::1"])
+def test_a_client_reaches_a_server_of_the_process(
+    host: Stack, loop: ClientLoop, address: str
+) -> None:
+    with host.socket(family(address)) as listener:
+        listener.bind((address, 8080))
         listener.listen()
         thread = in_thread(echo, listener)
-        sock = loop.connect(LO, 8080)
+        sock = loop.connect(address, 8080)
         for size in (1, 1000, 60000):
             sent = os.urandom(size)
             loop.send(sock, sent)
@@ -99,19 +102,21 @@ def test_what_stays_in_one_stack_does_not_leave_it(loop: ClientLoop) -> None:
     assert netstat.counters(loop.stack)["if.lomissed"] == 0
 
 
-def test_nobody_listens(host: Stack, loop: ClientLoop) -> None:
+@pytest.mark.parametrize("address", [LO, "::1"])
+def test_nobody_listens(host: Stack, loop: ClientLoop, address: str) -> None:
     with pytest.raises(ConnectionRefusedError):
-        loop.connect(LO, 9)
-    with host.socket() as sock, pytest.raises(ConnectionRefusedError):
-        sock.connect((LO, 9))
+        loop.connect(address, 9)
+    with host.socket(family(address)) as sock, pytest.raises(ConnectionRefusedError):
+        sock.connect((address, 9))
 
 
-def test_datagrams(host: Stack, loop: ClientLoop) -> None:
-    with host.socket(type=2) as ours:
-        ours.bind((LO, 5300))
+@pytest.mark.parametrize("address", [LO, "::1"])
+def test_datagrams(host: Stack, loop: ClientLoop, address: str) -> None:
+    with host.socket(family(address), 2) as ours:
+        ours.bind((address, 5300))
         ours.settimeout(10)
-        sock = loop.stack.socket(2, 2)
-        sock.connect(LO, 5300)
+        sock = loop.stack.socket(family(address), 2)
+        sock.connect(address, 5300)
         sock.send(b"ping", 0, 0)
         loop.stack.run(0)
         data, peer = ours.recvfrom(100)
@@ -153,6 +158,25 @@ def test_ephemeral_ports_never_meet(host: Stack, loop: ClientLoop) -> None:
     for stack in (host.core, loop.stack):
         with pytest.raises(OSError, match=IN_USE):
             stack.socket(2, 2).bind(LO, 0)
+
+
+def test_a_port_changes_hands(host: Stack, loop: ClientLoop) -> None:
+    """The server remembers it in TIME_WAIT: who has it next must seem the same host, later on."""
+    with host.socket() as listener, ClientLoop(host) as other:
+        listener.bind((LO, 8088))
+        listener.listen()
+        for each in (loop, other, loop):
+            each.stack.sysctl["net.inet.ip.portrange.first"] = 41000
+            each.stack.sysctl["net.inet.ip.portrange.last"] = 41000
+            sock = each.connect(LO, 8088)
+            accepted, peer = listener.accept()
+            assert peer == (LO, 41000)
+            accepted.close()
+            assert each.receive(sock, 1) == b""
+            sock.close()
+            each.until(lambda each=each: not netstat.sockets(each.stack))
+            assert netstat.counters(each.stack)["tcp.rexmttimeo"] == 0
+    assert netstat.counters(host.core)["tcp.tw_recycled"] == 2
 
 
 def test_closing_ends_what_is_open(host: Stack) -> None:

@@ -166,7 +166,7 @@ def test_a_version_asks_only_for_its_family(go: Go, stack: Stack, server: NameSe
 
 
 def test_alternatives_take_turns_with_addresses(go: Go, stack: Stack) -> None:
-    fast, slow = TCP(no_delay=True), TCP()
+    fast, slow = TCP(no_delay=False), TCP()
     one = Try(stack, options=Alternatives(fast, slow), fail=refuse(*BOTH))
     with pytest.raises(ConnectionRefused):
         go(one)
@@ -177,7 +177,7 @@ def test_alternatives_take_turns_with_addresses(go: Go, stack: Stack) -> None:
 
 
 def test_alternatives_of_one_family_each(go: Go, stack: Stack) -> None:
-    four, six = TCP(IP(version=4)), TCP(IP(version=6), no_delay=True)
+    four, six = TCP(IP(version=4)), TCP(IP(version=6), no_delay=False)
     one = Try(stack, options=Alternatives(four, six), fail=refuse(*BOTH))
     with pytest.raises(ConnectionRefused):
         go(one)

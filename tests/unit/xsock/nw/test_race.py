@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -397,3 +398,47 @@ def test_a_blackhole_through_the_skin_in_virtual_time() -> None:
 
     clock = trio.testing.MockClock(autojump_threshold=0)
     assert trio.run(main, clock=clock) == pytest.approx(0.03 + 0.25 + 0.02)
+
+
+@given(worlds(), st.none() | finite, st.sampled_from([None, ConnectionError, ZeroDivisionError]))
+def test_the_skin_leaves_nothing_open(
+    world: World, end: float | None, crash: type[Exception] | None
+) -> None:
+    """Whenever it is cancelled, whatever an attempt raises: one line at most stays open."""
+    lines: list[Line] = []
+    results: list[RaceResult[str, Line]] = []
+
+    async def connect(address: str) -> Line:
+        after, connects = world.hosts[address]
+        await trio.sleep(after)
+        if not connects:
+            raise crash() if crash is not None else ConnectionRefusedError
+        lines.append(Line(address))
+        return lines[-1]
+
+    def question(family: int) -> Callable[[], Any]:
+        async def ask() -> Sequence[str]:
+            after, found = world.answers[family]
+            await trio.sleep(after)
+            return found
+
+        return ask
+
+    async def main() -> None:
+        race = Race(list(world.answers), family_of=family_of, order=v6_first)
+        questions = {family: question(family) for family in world.answers}
+        # Without an end to it a race of attempts that hang goes on for ever.
+        with trio.move_on_after(100 if end is None else end), suppress(ZeroDivisionError):
+            results.append(await run(race, questions, connect, Line.close))
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    kept = results[0].value if results else None
+    assert [line for line in lines if not line.closed] == ([] if kept is None else [kept])
+    assert all(line.closed <= 1 for line in lines)
+    if results:
+        assert all(record.outcome is not Outcome.RUNNING for record in results[0].records)
+    if end is None and crash is None:
+        model = world.run().winner
+        if model is not None:
+            assert results
+            assert results[0].winner is not None

@@ -23,6 +23,10 @@ ZONE = {
     ("one.example.", "A"): ["192.0.2.1", "192.0.2.2"],
     ("one.example.", "AAAA"): ["2001:db8::1"],
     ("four.example.", "A"): ["192.0.2.4"],
+    ("www.one.test.", "A"): ["192.0.2.5"],
+    ("www.two.test.", "AAAA"): ["2001:db8::5"],
+    ("mail.one.test.", "TXT"): ["nothing"],
+    ("mail.two.test.", "A"): ["192.0.2.6"],
 }
 BOTH = ("2001:db8::1", "192.0.2.1", "192.0.2.2")
 
@@ -67,6 +71,16 @@ def test_what_is_known_at_once(stack: Stack) -> None:
         assert names.known("one.example", FAMILIES) is None
 
 
+def test_who_is_asked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Names(None).servers == ()
+    assert Names(stack.host).servers == (ADDRESS,)
+    stack.host.resolver.dns._servers = ()
+    monkeypatch.setattr(_dns, "resolv_conf", lambda: {"servers": ["192.0.2.53"]})
+    assert Names(stack.host).servers == ("192.0.2.53",)
+    stack.host.resolver.policy = "host"
+    assert Names(stack.host).servers == ()
+
+
 def test_each_family_by_itself(go: Go, stack: Stack, server: NameServer) -> None:
     names = Names(stack.host)
 
@@ -91,6 +105,21 @@ def test_why_there_is_none(
     assert isinstance(answer.error, std.gaierror)
     assert answer.error.errno == code
     assert answer.addresses == ()
+
+
+def test_both_families_find_the_same_host_by_the_search_list(
+    go: Go, stack: Stack, server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searching = {**_dns.resolv_conf(), "search": ["one.test", "two.test"]}
+    monkeypatch.setattr(_dns, "resolv_conf", lambda: searching)
+    names = Names(stack.host)
+    assert go(lambda: names.ask("www", AF_INET)).addresses == ("192.0.2.5",)
+    # www.two.test has one, but it is another host than www.one.test.
+    assert go(lambda: names.ask("www", AF_INET6)).error.errno == std.EAI_NODATA
+    # A name without any address does not end the search.
+    assert go(lambda: names.ask("mail", AF_INET)).addresses == ("192.0.2.6",)
+    assert go(lambda: names.ask("mail", AF_INET6)).error.errno == std.EAI_NODATA
+    assert go(lambda: names.ask("none", AF_INET6)).error.errno == std.EAI_NONAME
 
 
 def test_without_a_stack_nobody_is_asked(go: Go) -> None:
