@@ -39,6 +39,9 @@ channel_destroy(struct channel *ch)
 		skmem_arena_drop(ch->ch_arena);
 	}
 	skmem_pool_fini(&ch->ch_pool);
+	if (ch->ch_lends.sc_size != 0) {
+		skmem_cache_fini(&ch->ch_lends);
+	}
 	free(ch->ch_kmd);
 	free(ch->ch_kbft);
 	free(ch->ch_held);
@@ -119,6 +122,10 @@ channel_make(struct skmem_arena *ar, const struct sk_attach *a,
 	    ch->ch_kmd == NULL || ch->ch_kbft == NULL || ch->ch_held == NULL ?
 	    -ENOMEM :
 	    skmem_pool_init(&ch->ch_pool, p->packets, p->buflets);
+	if (error == 0) {
+		error = skmem_cache_init(&ch->ch_lends, sizeof(struct sk_lend));
+		ch->ch_lends.sc_size = error == 0 ? ch->ch_lends.sc_size : 0;
+	}
 	if (error == 0) {
 		error = channel_event_open(ch);
 	}
