@@ -134,6 +134,10 @@ void sk_channel_close(struct channel *ch);
 /* Close it and give up the pointer. Memory stays until the last packet lent is
  * released. */
 void sk_channel_free(struct channel *ch);
+/* Keep the structure, for who only wants to know whether this end is over. */
+void sk_channel_hold(struct channel *ch);
+void sk_channel_drop(struct channel *ch);
+int sk_channel_over(struct channel *ch);
 /* Take its memory away: what was shared reads as zeros from now on. */
 void sk_channel_defunct(struct channel *ch);
 /* In a forked child: give up what belongs to the parent. */
@@ -239,6 +243,14 @@ const struct sk_provider_ops *sk_loopback_provider(void);
  * channel. -EINVAL: it does not fit. */
 int sk_channel_port(struct channel *ch, struct pkt_pool *pool, int link,
     uint32_t mtu, struct port **out);
+
+/* Two ports back to back. The ports stay the caller's, who closes them after
+ * the join and calls run when one of their descriptors is readable. run: 0 wait,
+ * 1 call again, or what a port answered. */
+struct sk_join;
+int sk_join_open(struct port *a, struct port *b, struct sk_join **out);
+int sk_join_run(struct sk_join *jn, uint64_t now);
+void sk_join_close(struct sk_join *jn);
 
 size_t sk_sizeof_pkt(void); /* compared at import against other packages */
 size_t sk_sizeof_port(void);

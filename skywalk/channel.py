@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import weakref
 from array import array
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ __all__ = [
     "Meta",
     "Packet",
     "Payload",
+    "PortJoin",
     "Reason",
     "Reservation",
     "RxRing",
@@ -532,6 +534,10 @@ class Channel:
             raise ChannelError(Reason.CLOSED)
         return self._raw
 
+    def raw_pointer(self) -> Any:
+        """The same pointer without this object's ownership."""
+        return ffi.cast("struct channel *", self.raw)
+
     def itself(self) -> Channel:
         """This object, for whoever has only a proxy of it."""
         return self
@@ -690,6 +696,55 @@ def channel_port(channel: Channel, pool: Pool, *, link: str = "rawip", mtu: int 
         raise ValueError(f"{channel.params} does not hold packets of {mtu} bytes")
     check(result)
     return Port(out[0], pool)
+
+
+@final
+class PortJoin:
+    """Two ports back to back: what one receives the other sends.
+
+    With it a stack in another process uses a port of a switch in this one: the
+    port of its channel's other end is joined to that of the switch. Both are
+    taken over. ``run`` is called when ``fileno`` polls readable.
+    """
+
+    __slots__ = ("_poll", "_ports", "_raw")
+
+    def __init__(self, a: Port, b: Port) -> None:
+        """ValueError: their links differ."""
+        out = ffi.new("struct sk_join **")
+        if lib.sk_join_open(a.raw, b.raw, out) == -errno.EINVAL:
+            raise ValueError(f"{a!r} and {b!r} have different links")
+        self._raw = out[0]
+        self._ports = (a, b)
+        self._poll = select.epoll()
+        for port in self._ports:
+            if port.fileno() >= 0:
+                self._poll.register(port.fileno(), select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Polls readable when there is something to move."""
+        return self._poll.fileno()
+
+    def run(self, now: int = 0) -> None:
+        """Move what there is, at *now* nanoseconds. OSError: one of the ports has ended."""
+        while self._raw is not None and check(lib.sk_join_run(self._raw, now)) == 1:
+            pass
+
+    def close(self) -> None:
+        """Close both ports. Twice is harmless."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            self._poll.close()
+            lib.sk_join_close(raw)
+            for port in self._ports:
+                port.close()
+
+    def __enter__(self) -> Self:
+        """Close at the end of the block."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def watch(target: Channel, tap: Channel, directions: Direction) -> None:

@@ -123,7 +123,8 @@ class KernelPipe:
         """Take *end* over."""
         out = ffi.new("struct kpipe **")
         check(lib.sk_kpipe_attach(end.release(), ops, arg, out))
-        self._raw = out[0]
+        # Freed by the last to let go: a run in another thread may still have it.
+        self._raw = ffi.gc(out[0], lib.sk_kpipe_close)
         info = ffi.new("struct sk_info *")
         lib.sk_channel_info(lib.sk_kpipe_end(self._raw), info)
         self._poll = select.epoll()
@@ -137,7 +138,7 @@ class KernelPipe:
 
     def run(self) -> None:
         """Call the provider as long as there is work. OSError: the user's end is gone."""
-        while self._raw is not None and check(lib.sk_kpipe_run(self._raw)) == 1:
+        while (raw := self._raw) is not None and check(lib.sk_kpipe_run(raw)) == 1:
             pass
 
     def close(self) -> None:
@@ -145,7 +146,6 @@ class KernelPipe:
         raw, self._raw = self._raw, None
         if raw is not None:
             self._poll.close()
-            lib.sk_kpipe_close(raw)
 
 
 @final
@@ -258,7 +258,7 @@ class Nexus:
         self.flags = NexusFlags.ATTACHED
         self._bindings: dict[int, PortBinding] = {}
         self._pipe: _Pipe | None = None
-        self._local: dict[int, Channel] = {}
+        self._local: dict[int, Any] = {}  # held, whoever has them by now
         self._remote: dict[int, socket.socket] = {}
         self._services: dict[int, Service] = {}
 
@@ -284,7 +284,8 @@ class Nexus:
         self.reap()
         self._admit(port, os.getpid(), key)
         channel = _attach(self.provider.params, *self._give(port))
-        self._local[port] = channel
+        lib.sk_channel_hold(channel.raw)
+        self._local[port] = ffi.gc(channel.raw_pointer(), lib.sk_channel_drop)
         return channel
 
     def close(self) -> None:
@@ -300,7 +301,7 @@ class Nexus:
     def reap(self) -> None:
         """Notice channels that have ended."""
         for port, channel in list(self._local.items()):
-            if channel.is_closed:
+            if lib.sk_channel_over(channel):
                 self._leave(port)
         for port, sock in list(self._remote.items()):
             if _at_end(sock):
@@ -404,7 +405,8 @@ def _at_end(sock: socket.socket) -> bool:
 class Controller:
     """Registers providers, makes nexuses, binds ports, and lets other processes in at *path*.
 
-    It is driven by ``serve``; without *path* only this process opens channels.
+    It is driven by ``serve``; without *path* only this process opens channels. A controller
+    and its nexuses belong to one thread; the channels do not.
     """
 
     def __init__(

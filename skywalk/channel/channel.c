@@ -39,6 +39,9 @@ channel_destroy(struct channel *ch)
 		skmem_arena_drop(ch->ch_arena);
 	}
 	skmem_pool_fini(&ch->ch_pool);
+	if (ch->ch_lends.sc_size != 0) {
+		skmem_cache_fini(&ch->ch_lends);
+	}
 	free(ch->ch_kmd);
 	free(ch->ch_kbft);
 	free(ch->ch_held);
@@ -120,6 +123,10 @@ channel_make(struct skmem_arena *ar, const struct sk_attach *a,
 	    -ENOMEM :
 	    skmem_pool_init(&ch->ch_pool, p->packets, p->buflets);
 	if (error == 0) {
+		error = skmem_cache_init(&ch->ch_lends, sizeof(struct sk_lend));
+		ch->ch_lends.sc_size = error == 0 ? ch->ch_lends.sc_size : 0;
+	}
+	if (error == 0) {
 		error = channel_event_open(ch);
 	}
 	if (error != 0) {
@@ -127,6 +134,10 @@ channel_make(struct skmem_arena *ar, const struct sk_attach *a,
 		return error;
 	}
 	rings_init(ch);
+	/* Nobody is awake yet. */
+	for (int dir = 0; dir < 2; dir++) {
+		atomic_store(&ch->ch_our->hf_heads->sh_arm[dir], 1);
+	}
 	*out = ch;
 	return 0;
 }
@@ -275,6 +286,24 @@ sk_channel_free(struct channel *ch)
 {
 	channel_end(ch, SK_CLOSED);
 	channel_drop(ch);
+}
+
+void
+sk_channel_hold(struct channel *ch)
+{
+	channel_hold(ch);
+}
+
+void
+sk_channel_drop(struct channel *ch)
+{
+	channel_drop(ch);
+}
+
+int
+sk_channel_over(struct channel *ch)
+{
+	return channel_over(ch);
 }
 
 void

@@ -8,7 +8,6 @@
  * reason, and nothing but this channel.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "skywalk/channel/channel_var.h"
@@ -406,15 +405,10 @@ sk_event_next(struct channel *ch, struct sk_event *ev)
 
 /* ---- Lending ---- */
 
-struct sk_lend {
-	struct channel *l_ch;
-	struct sk_batch l_batch;
-};
-
 struct sk_lend *
 sk_lend_receive(struct channel *ch, uint32_t max, int *error)
 {
-	struct sk_lend *l = malloc(sizeof(*l));
+	struct sk_lend *l = skmem_cache_alloc(&ch->ch_lends);
 	int n;
 
 	if (l == NULL) {
@@ -424,7 +418,7 @@ sk_lend_receive(struct channel *ch, uint32_t max, int *error)
 	n = sk_receive(ch, &l->l_batch, max);
 	if (n <= 0) {
 		*error = n;
-		free(l);
+		skmem_cache_free(&ch->ch_lends, l);
 		return NULL;
 	}
 	channel_hold(ch);
@@ -451,7 +445,9 @@ sk_lend_frag(const struct sk_lend *l, uint32_t i, uint32_t f, uint32_t *len)
 void
 sk_lend_drop(struct sk_lend *l)
 {
-	sk_release(l->l_ch, l->l_batch.idx, l->l_batch.n);
-	channel_drop(l->l_ch);
-	free(l);
+	struct channel *ch = l->l_ch;
+
+	sk_release(ch, l->l_batch.idx, l->l_batch.n);
+	skmem_cache_free(&ch->ch_lends, l);
+	channel_drop(ch);
 }

@@ -13,6 +13,7 @@
 
 #include "skywalk/channel/ring.h"
 #include "skywalk/mem/skmem_arena.h"
+#include "skywalk/mem/skmem_cache.h"
 #include "skywalk/mem/skmem_pool.h"
 
 #define DIR_RX 0 /* index of bells, arms and descriptors */
@@ -27,6 +28,12 @@ struct sk_kmd {
 struct sk_kbft {
 	uint32_t kb_next, kb_off, kb_len;
 	atomic_bool kb_held;
+};
+
+/* A batch received and shared out. */
+struct sk_lend {
+	struct channel *l_ch;
+	struct sk_batch l_batch;
 };
 
 struct channel {
@@ -60,6 +67,7 @@ struct channel {
 	struct channel_ring ch_evrx;
 	struct sk_kmd *ch_kmd;
 	struct sk_kbft *ch_kbft;
+	struct skmem_cache ch_lends; /* freed by any thread */
 	uint64_t ch_rxpkts, ch_rxbytes, ch_rxdropped, ch_rxcopied;
 
 	/* Any thread's that releases, under ch_freelock. */

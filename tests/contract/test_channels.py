@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -60,8 +60,10 @@ def _served(controller: Controller, name: str, params: ChannelParams) -> Iterato
     nexus = controller.create(provider)
     nexus.bind(0, pid=os.getpid(), key=b"k")
 
+    done = Event()
+
     def serve() -> None:
-        while nexus.uuid in controller.nexuses:
+        while not done.is_set():
             controller.serve(0.02)
 
     thread = Thread(target=serve)
@@ -71,7 +73,7 @@ def _served(controller: Controller, name: str, params: ChannelParams) -> Iterato
         with open_channel(controller.path, nexus.uuid, 0, key=b"k") as near:
             yield Pair(near)
     finally:
-        nexus.close()
+        done.set()
         thread.join()
 
 

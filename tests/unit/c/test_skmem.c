@@ -163,5 +163,53 @@ TEST(guards_and_read_only_halves)
 	close(fd[1]);
 }
 
-TESTS(RUN(regions_do_not_overlap), RUN(pool_gives_each_packet_once),
+#define OBJECTS 100
+
+static void *
+free_some(void *arg)
+{
+	void **obj = arg;
+	struct skmem_cache *sc = obj[0];
+
+	for (int i = 1; i <= OBJECTS; i++) {
+		skmem_cache_free(sc, obj[i]);
+	}
+	return NULL;
+}
+
+TEST(cache)
+{
+	struct skmem_cache sc;
+	void *obj[OBJECTS + 1] = { &sc };
+
+	CHECK_EQ(skmem_cache_init(&sc, 40), 0);
+	for (int turn = 0; turn < 20; turn++) {
+		pthread_t t;
+
+		for (int i = 1; i <= OBJECTS; i++) {
+			obj[i] = skmem_cache_alloc(&sc);
+			CHECK(obj[i] != NULL);
+			CHECK_EQ((uintptr_t)obj[i] % _Alignof(max_align_t), 0);
+			memset(obj[i], i, 40);
+		}
+		for (int i = 1; i <= OBJECTS; i++) {
+			CHECK_EQ(((uint8_t *)obj[i])[0], i);
+			CHECK_EQ(((uint8_t *)obj[i])[39], i);
+		}
+		CHECK_EQ(pthread_create(&t, NULL, free_some, obj), 0);
+		if (turn % 2 == 0) {
+			/* While the other frees. */
+			void *mine = skmem_cache_alloc(&sc);
+
+			CHECK(mine != NULL);
+			skmem_cache_free(&sc, mine);
+		}
+		pthread_join(t, NULL);
+	}
+	/* What was in use at once, and not more with every turn. */
+	CHECK(sc.sc_nslabs <= OBJECTS / MAG_ROUNDS + 3);
+	skmem_cache_fini(&sc);
+}
+
+TESTS(RUN(cache), RUN(regions_do_not_overlap), RUN(pool_gives_each_packet_once),
     RUN(only_arenas_are_mapped), RUN(guards_and_read_only_halves))

@@ -573,11 +573,7 @@ TEST(rubbish_ends_only_the_channel)
 		sk_channel_free(good);
 		sk_channel_free(bad);
 	}
-	for (int why = SK_HEAD_OOB; why <= SK_INTERNALIZE_FAILED; why++) {
-		if ((seen >> why & 1) == 0) {
-			printf("reason %d never seen\n", why);
-		}
-	}
+	/* The others need luck; test_ring.c makes them happen. */
 	CHECK((seen >> SK_HEAD_OOB & 1) != 0);
 	CHECK((seen >> SK_UNALLOCATED_PKT & 1) != 0);
 }
