@@ -19,8 +19,10 @@ from anyio.streams.tls import TLSStream
 
 from tests.contract.check_stream import CHECKS, Pair, PairFactory, checks_for
 from tests.contract.shims import FromAsyncio, FromHttpcore, FromTrio
+from xsock.nw._endpoint import Endpoint
 from xsock.nw._framer import Framer
 from xsock.nw._options import TLS
+from xsock.nw._parameters import Parameters
 from xsock.nw._pipe import FramedStream, Pipe
 from xsock.nw._stack import Stack
 from xsock.nw._tls import TLSConnection
@@ -86,6 +88,31 @@ async def loopback() -> AsyncIterator[Pair]:
     async with Stack.loopback() as stack, stack.listen(local=("127.0.0.1", 0)) as listener:
         near = await stack.connect(("127.0.0.1", listener.port))
         far = await listener.accept()
+        try:
+            yield Pair(near, far)
+        finally:
+            near.abort()
+            far.abort()
+
+
+@asynccontextmanager
+async def secure() -> AsyncIterator[Pair]:
+    """The same with TLS, as programs ask for it."""
+    client, server = contexts()
+    parameters = Parameters(close_timeout=1.0)
+    async with (
+        Stack.loopback() as stack,
+        stack.listen(
+            TLS(context=server), local=("127.0.0.1", 0), parameters=parameters
+        ) as listener,
+    ):
+        to = Endpoint.host("127.0.0.1", listener.port)
+        proto = TLS(context=client, server_hostname="localhost")
+        near = stack.connection(to, proto, parameters)
+        near.start()
+        far = await listener.accept()
+        await near.ready()
+        await far.ready()
         try:
             yield Pair(near, far)
         finally:
@@ -184,6 +211,7 @@ FACTORIES = (
     factory(memory, "memory", "guards counts_bytes wakes_receiver refuses_zero"),
     factory(kernel, "kernel", "", UVLOOP),
     factory(loopback, "loopback"),
+    factory(secure, "secure"),
     factory(
         partial(anyio_tls, kernel), "anyio-tls-kernel",
         "half_close ends_cleanly wakes_receiver knows_closed", UVLOOP,

@@ -71,6 +71,7 @@ from xsock.nw._voucher import (
     qos,
     with_voucher,
 )
+from xsock.nw.adapters.anyio import as_anyio_connectable
 
 __all__ = [
     "DEFAULT_MESSAGE",
@@ -150,6 +151,7 @@ __all__ = [
     "TCPInfo",
     "ViabilityChanged",
     "Voucher",
+    "as_anyio_connectable",
     "connect",
     "current_stack",
     "current_voucher",

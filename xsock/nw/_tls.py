@@ -322,16 +322,17 @@ class TLSConnection(anyio.abc.ByteStream):
 
     def _try_send(self, data: Buffer) -> int:
         """Encrypt and queue what fits now; how many bytes of plain text that were."""
-        self._check_sendable()
-        if not self._outbox.flush_nowait():
-            return 0
-        with memoryview(data) as view, view.cast("B") as octets, octets[:PIECE] as piece:
-            size = len(piece)
-            if size:
-                self._object.write(piece)
-        self._collect()
-        self._outbox.flush_nowait()
-        return size
+        with self._writing:
+            self._check_sendable()
+            if not self._outbox.flush_nowait():
+                return 0
+            with memoryview(data) as view, view.cast("B") as octets, octets[:PIECE] as piece:
+                size = len(piece)
+                if size:
+                    self._object.write(piece)
+            self._collect()
+            self._outbox.flush_nowait()
+            return size
 
     async def _wait_send_capacity(self, count: int = 1) -> None:
         """Until try_send() would take something."""
