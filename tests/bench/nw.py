@@ -194,9 +194,11 @@ async def nw_idle(connections: int) -> float:
     async with nw.Stack.loopback() as stack:
         idle = []
         async with stack.listen(local=("127.0.0.1", 0), parameters=quiet, backlog=1024) as listener:
-            # One address has fewer ports than that.
+            # Chosen here: a stack hands every ephemeral port out once, whatever the address.
             for number in range(connections):
-                local = nw.Endpoint.address(f"127.0.0.{2 + number // 20_000}", 0)
+                local = nw.Endpoint.address(
+                    f"127.0.0.{2 + number // 10_000}", 10_000 + number % 10_000
+                )
                 near = await stack.connect(listener.local, nw.TCP(), quiet.replace(local=local))
                 idle += [near, await listener.accept()]
         readers = [asyncio.ensure_future(conn.receive()) for conn in idle[3::2]]
