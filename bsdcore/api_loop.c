@@ -27,6 +27,7 @@ struct evloop {
 	struct evq el_evq;
 	struct bsd_evloopmem el_mem;
 	struct evq_entry **el_cell; /* by slot; NULL: its socket is gone */
+	bool *el_taken;		    /* by slot: given out */
 	uint32_t *el_free;	    /* slots to give out; the last first */
 	uint32_t *el_limbo;	    /* ... from the next turn on */
 	uint32_t el_nfree, el_nlimbo;
@@ -44,6 +45,7 @@ evloop_destroy(struct evloop *el)
 	free(el->el_mem.state);
 	free(el->el_mem.buf);
 	free(el->el_cell);
+	free(el->el_taken);
 	free(el->el_free);
 	free(el->el_limbo);
 	free(el);
@@ -60,11 +62,12 @@ evloop_alloc(struct evloop *el)
 	m->state = calloc(LOOP_NSTATE, sizeof(*m->state));
 	m->buf = malloc(m->nbuf);
 	el->el_cell = calloc(m->nslots, sizeof(struct evq_entry *));
+	el->el_taken = calloc(m->nslots, sizeof(*el->el_taken));
 	el->el_free = calloc(m->nslots, sizeof(*el->el_free));
 	el->el_limbo = calloc(m->nslots, sizeof(*el->el_limbo));
 	return m->slots != NULL && m->done != NULL && m->subs != NULL &&
 	    m->state != NULL && m->buf != NULL && el->el_cell != NULL &&
-	    el->el_free != NULL && el->el_limbo != NULL;
+	    el->el_taken != NULL && el->el_free != NULL && el->el_limbo != NULL;
 }
 
 int
@@ -104,6 +107,11 @@ bsd_evloop_new(struct stack *s, size_t nslots, size_t ndone, size_t nsubs,
 void
 bsd_evloop_free(struct evloop *el)
 {
+	struct stack *s = el->el_evq.q_stack;
+
+	stack_enter(s);
+	s->s_flags &= ~(uint32_t)STACK_LOOP;
+	stack_leave(s);
 	evq_leave(&el->el_evq);
 	evloop_destroy(el);
 }
@@ -153,6 +161,7 @@ evloop_take(struct evloop *el, struct socket *so)
 		return -EMFILE;
 	}
 	el->el_cell[slot] = ee;
+	el->el_taken[slot] = true;
 	ee->ee_cell = &el->el_cell[slot];
 	ee->ee_events = LOOP_ALWAYS;
 	el->el_mem.slots[slot] = (struct bsd_slot){ .room = evloop_room(so) };
@@ -184,10 +193,12 @@ bsd_evloop_del(struct evloop *el, unsigned int slot)
 {
 	struct stack *s = el->el_evq.q_stack;
 
-	if (slot >= el->el_top) {
+	stack_enter(s);
+	if (slot >= el->el_top || !el->el_taken[slot]) {
+		stack_leave(s);
 		return -EINVAL;
 	}
-	stack_enter(s);
+	el->el_taken[slot] = false;
 	if (el->el_cell[slot] != NULL) {
 		evq_drop(el->el_cell[slot]);
 	}

@@ -127,7 +127,8 @@ bsd_if_qosmark(struct stack *s, unsigned int ifindex, int mode,
 {
 	struct ifqos *iq;
 
-	if (mode < QOSMARK_OFF || mode > QOSMARK_RFC4594 || n > IFQ_ALLOW) {
+	if (mode < QOSMARK_OFF || mode > QOSMARK_RFC4594 || n > IFQ_ALLOW ||
+	    (n > 0 && allow == NULL)) {
 		return -EINVAL;
 	}
 	iq = ifqos_enter(s, ifindex);

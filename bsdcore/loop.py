@@ -54,6 +54,7 @@ _RUN: Final = Struct("=28s5IQ3B5x")
 if _RUN.size != ffi.sizeof("struct bsd_dgrams"):
     raise ImportError("bsdcore was compiled from different headers: run make build")
 SEGMENTS: Final = 64  # pieces of memory that one lend() answers at most
+RETRY_NS: Final = 1_000_000
 RUNS: Final = 64  # senders that one receive_batch() answers at most
 MAX_RESERVE: Final = 65536
 
@@ -203,29 +204,27 @@ class LoopStack:
         return self._unpack(self._done[: got * _DONE_SIZE])
 
     def _submit(self, now: int) -> int:
-        keys, parts = self.keys, self.parts
+        keys, parts, state = self.keys, self.parts, self._state
         count = len(keys)
         if count == 1:
             self._subs[0] = keys[0]
             data = parts[0]
-            got: int = self._turn(self._cdata, now, data, len(data), 1)
-            if got >= 0 and self._state[1]:
-                keys.clear()
-                parts.clear()
+        else:
+            if count > self.limit:
+                count = self.limit
+                keys, parts = keys[:count], parts[:count]
+            self._subs[:count] = array("Q", keys)
+            data = b"".join(parts)
+        got: int = self._turn(self._cdata, now, data, len(data), count)
+        if got < 0:
             return got
-        if count > self.limit:
-            count = self.limit
-            keys, parts = keys[:count], parts[:count]
-        self._subs[:count] = array("Q", keys)
-        data = b"".join(parts)
-        got = self._turn(self._cdata, now, data, len(data), count)
-        taken = self._state[1]
-        if got >= 0 and taken == len(self.keys):
+        taken = state[1]
+        if taken == len(self.keys):
             self.keys.clear()
             self.parts.clear()
-        else:
+        else:  # the rest is due at once, or, if memory is short, in a while
             del self.keys[:taken], self.parts[:taken]
-            self._state[0] = self._state[2]  # the rest is due
+            state[0] = min(state[0], state[2] + (0 if taken == count else RETRY_NS))
         return got
 
     def lend(self, handle: Handle, size: int) -> list[Lent]:

@@ -324,6 +324,7 @@ cq_pop(struct classq *q, struct cq_flow *f)
 	if (f->f_head == NULL) {
 		f->f_tail = NULL;
 		c->c_nflows--;
+		cq_resume(q, f); /* whatever became of the last packet */
 	}
 	n->n_next = q->q_freenode;
 	q->q_freenode = n;
@@ -378,40 +379,58 @@ cq_overflow(struct classq *q)
 	q->q_dropped++;
 }
 
-/* What f's stream has waiting in worse classes goes into f, in order. */
+/* All of g, which is of the same stream, behind what f holds. */
+static void
+cq_move(struct classq *q, struct cq_flow *f, struct cq_flow *g)
+{
+	struct cq_class *c = &q->q_class[f->f_queue];
+	struct cq_class *worse = &q->q_class[g->f_queue];
+
+	if (f->f_tail != NULL) {
+		f->f_tail->n_next = g->f_head;
+	} else {
+		f->f_head = g->f_head;
+		c->c_nflows++;
+	}
+	f->f_tail = g->f_tail;
+	g->f_head = g->f_tail = NULL;
+	worse->c_nflows--;
+	worse->c_pkts -= g->f_pkts;
+	worse->c_bytes -= g->f_bytes;
+	c->c_pkts += g->f_pkts;
+	c->c_bytes += g->f_bytes;
+	f->f_pkts += g->f_pkts;
+	f->f_bytes += g->f_bytes;
+	g->f_pkts = g->f_bytes = 0;
+	f->f_flags |= g->f_flags & CQF_SUSPENDED;
+	g->f_flags &= (uint16_t)~(CQF_SUSPENDED | CQF_LARGE);
+}
+
+/*
+ * What f's stream has waiting in worse classes goes into f. So a stream's
+ * packets in a worse class are always younger than those in a better one, and
+ * the best of the worse classes has the oldest.
+ */
 static void
 cq_takealong(struct classq *q, struct cq_flow *f)
 {
-	struct cq_class *c = &q->q_class[f->f_queue], *worse;
 	struct cq_flow *g = q->q_bucket[cq_bucket(f->f_id)];
+	struct cq_flow *worse[SVC_QUEUES] = { NULL };
 
 	for (; g != NULL; g = g->f_hnext) {
-		if (g->f_id != f->f_id || g == f || g->f_pkts == 0) {
+		if (g->f_id != f->f_id || g->f_pkts == 0) {
 			continue;
 		}
 		if (g->f_queue < f->f_queue) {
 			f->f_flags |= CQF_BEHIND;
-			continue;
+		} else if (g != f) {
+			worse[g->f_queue] = g;
 		}
-		worse = &q->q_class[g->f_queue];
-		if (f->f_tail != NULL) {
-			f->f_tail->n_next = g->f_head;
-		} else {
-			f->f_head = g->f_head;
-			c->c_nflows++;
+	}
+	for (unsigned i = 0; i < SVC_QUEUES; i++) {
+		if (worse[i] != NULL) {
+			cq_move(q, f, worse[i]);
 		}
-		f->f_tail = g->f_tail;
-		g->f_head = g->f_tail = NULL;
-		worse->c_nflows--;
-		worse->c_pkts -= g->f_pkts;
-		worse->c_bytes -= g->f_bytes;
-		c->c_pkts += g->f_pkts;
-		c->c_bytes += g->f_bytes;
-		f->f_pkts += g->f_pkts;
-		f->f_bytes += g->f_bytes;
-		g->f_pkts = g->f_bytes = 0;
-		f->f_flags |= g->f_flags & CQF_SUSPENDED;
-		g->f_flags &= (uint16_t)~(CQF_SUSPENDED | CQF_LARGE);
 	}
 }
 

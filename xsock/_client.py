@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bsdcore import netstat
 from bsdcore.stack import IFF_UP, Stack
+from nic._ffi import lib
 
 if TYPE_CHECKING:
     from xsock._assemble import Parts
@@ -39,8 +40,10 @@ class ClientParts:
         try:
             parts.tune(self.stack)
             self._side = parts.switch.client(self.stack, doorbell)
-            for name, port in self._side.ports.items():
-                self.stack.attach(port, name)
+            ports = self._side.ports
+            for name in tuple(ports):
+                self.stack.attach(ports[name], name)
+                del ports[name]  # the stack closes it
                 if name != "lo0":
                     self._mirror(parts.stack, name)
         except BaseException:
@@ -69,4 +72,6 @@ class ClientParts:
         if side is None:
             return
         self._parts.clients.discard(self)
+        for port in side.ports.values():
+            lib.nic_close(port)
         self._parts.switch.leave(side)

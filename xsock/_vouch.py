@@ -1,7 +1,8 @@
 """Sockets of the facade under vouchers: what a voucher makes of what is sent from now on.
 
 Imported when the first voucher is adopted. Until then a send asks only whether
-``_socket.voucher`` is None.
+``_socket.voucher`` is None. What goes through a descriptor that others use (_proxy.py) is tagged
+when the stack takes it from there, so a tag may come a little late.
 """
 
 from __future__ import annotations

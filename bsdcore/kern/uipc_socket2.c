@@ -249,9 +249,9 @@ so_inherit(struct socket *so, const struct socket *head)
 	    head->so_options & ~(uint32_t)(SOO_ACCEPTCONN | SOO_HOLDSYN);
 	so->so_linger = head->so_linger;
 	so->so_traffic_class = head->so_traffic_class;
-	so->so_origin = head->so_origin;
-	so->so_tagsvc = head->so_tagsvc;
-	so->so_qosflags = head->so_qosflags;
+	/* A tag is of whoever sends, and nobody has yet. */
+	so->so_qosflags =
+	    (uint8_t)(head->so_qosflags & ~(unsigned)(SOQ_TAGSVC | SOQ_TAGGED));
 	so->so_priority = head->so_priority;
 	so->so_mark = head->so_mark;
 	so->so_boundif = head->so_boundif;

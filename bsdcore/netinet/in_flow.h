@@ -8,7 +8,7 @@
 #include "bsdcore/netinet/in_pcb.h"
 #include "nic/flow.h"
 
-#define IN_NRESERVED 256u /* chains of fl_reserved */
+#define IN_NRESERVED 2048u /* chains of fl_reserved */
 
 /* A local port held in the namespace, once however many use it here. */
 struct portres {

@@ -162,6 +162,7 @@ route_ask(struct fsw *f, const uint8_t *dst)
 		return ENETDOWN;
 	}
 	memcpy(to, dst, 16);
+	fsw_flush(f, NULL); /* what was delivered does not wait for us */
 	f->f_resolving++;
 	pthread_mutex_unlock(&f->f_lock);
 	error = r->fr_resolve(r->fr_arg, to, mac);

@@ -1,8 +1,27 @@
 /*
  * fsw.h - the flowswitch: one DEV port below, HOST and CLIENT ports above.
  *
+ *	HOST's stack           clients' stacks
+ *	    |      ring <------.  ring   ring
+ *	  host_rx, host_tx     |  client_rx, client_tx
+ *	    |                  |      |
+ *	fsw_demux: parse, look up, deliver       client_sort: parse, judge
+ *	    |                                    |            |
+ *	    |              fsw_local (own address, lo)   route, encap
+ *	    `------------------- DEV --------------------- fsw_tx, backlog
+ *
+ * Received. Whoever drives HOST drives DEV. A frame is parsed once; with the
+ * owner of its flow known, its link header is taken off and it goes onto his
+ * ring, by pointer. What nobody owns stays in HOST's burst, unchanged.
+ *
+ * Sent. HOST's packets go to DEV as they are. A client's must be of its own flows
+ * (client_judge); they get the link header of their next hop and go to DEV in
+ * the client's own thread.
+ *
  * f_lock guards all of it and every call of DEV. Rings are consumed without
- * it. Nothing above is called under it but a wake function that pokes.
+ * it. Nothing above is called under it but a wake function that pokes. Locks are
+ * taken in the order: a stack's, f_lock, ns_lock. The resolver, which takes the
+ * host stack's lock, is called without f_lock and from clients' threads alone.
  */
 #ifndef SKYWALK_FLOWSWITCH_FSW_H
 #define SKYWALK_FLOWSWITCH_FSW_H

@@ -13,6 +13,8 @@
 #include <string.h>
 
 #define BACK_RETRY 100000u /* ns between tries of clients */
+/* Bursts of RSTs a call sends: receivers in this process get to drain. */
+#define ABORT_BURSTS 8
 
 static void
 flow_suspend(struct fsw *f, uint32_t id)
@@ -346,9 +348,9 @@ fsw_aborts(struct fsw *f)
 {
 	struct netns *ns = f->f_ns;
 	struct flow *fl, *next;
-	uint32_t took;
+	uint32_t took = 1;
 
-	do {
+	for (int i = 0; i < ABORT_BURSTS && took > 0; i++) {
 		took = 0;
 		pthread_mutex_lock(&ns->ns_lock);
 		for (fl = STAILQ_FIRST(&ns->ns_aborts);
@@ -366,5 +368,5 @@ fsw_aborts(struct fsw *f)
 		}
 		pthread_mutex_unlock(&ns->ns_lock);
 		fsw_replies(f);
-	} while (took > 0);
+	}
 }

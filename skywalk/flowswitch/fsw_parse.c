@@ -214,17 +214,25 @@ is_icmp_error(uint8_t proto, uint8_t type)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
+/* The transport header is not all there. Of a datagram in pieces that is HOST's
+ * to judge when it has put them together. */
+static enum hdr_kind
+short_header(const struct hdr *h)
+{
+	return h->h_isfrag ? HDR_OTHER : HDR_BAD;
+}
+
 static enum hdr_kind
 parse_tcp(struct hdr *h, const uint8_t *th, uint32_t n)
 {
 	uint32_t off;
 
 	if (n < 20) {
-		return HDR_BAD;
+		return short_header(h);
 	}
 	off = (th[12] >> 4) * 4u;
 	if (off < 20 || off > n) {
-		return HDR_BAD;
+		return short_header(h);
 	}
 	h->h_seq = rd32(th + 4);
 	h->h_ack = rd32(th + 8);
@@ -261,7 +269,7 @@ parse(struct hdr *h, const uint8_t *b, uint32_t n, uint32_t total)
 	case FLOW_IPPROTO_TCP:
 	case FLOW_IPPROTO_UDP:
 		if (left < 8) {
-			return HDR_BAD;
+			return short_header(h);
 		}
 		h->h_key.fk_fport = rd16(b + l4);
 		h->h_key.fk_lport = rd16(b + l4 + 2);

@@ -155,6 +155,9 @@ void flow_remove(struct netns *ns, struct flow *fl);
 int flow_id_new(struct netns *ns, struct flow *fl);
 void flow_id_free(struct netns *ns, struct flow *fl);
 
+/* Forget fl, and the port that it was the last to stand on. */
+void flow_free(struct netns *ns, struct flow *fl);
+void netns_wake_hosts(struct netns *ns);
 /* Whether no has k's local side reserved. */
 bool netns_owns(struct netns_owner *no, const struct flow_key *k);
 /* Call fn for every client that has k's local port, at any address or k's. */

@@ -6,22 +6,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-from tests.bench.case import ROOT, Bar, Case
+from tests.bench.case import ROOT, Bar, Case, work
+from tests.helpers.netns import Namespace, ip, namespace, veth
 
 CONNECTIONS: Final = 64
 MESSAGE: Final = 64  # bytes
 WARM_UP: Final = 20  # requests of each connection before the clock starts
 CHUNK: Final = 256 * 1024
 BATCH: Final = 64  # datagrams
+HOST: Final = "10.99.1.1"  # beyond the veth
+PORT: Final = 5002
 
 
 async def nw_rr(count: int) -> float:
@@ -185,6 +190,7 @@ async def nw_idle(connections: int) -> float:
     from xsock import nw
 
     quiet = nw.Parameters(send_high_water=16384, send_low_water=0, receive_window=16384)
+    gc.disable()  # it would look at all of them again and again while they are made
     async with nw.Stack.loopback() as stack:
         idle = []
         async with stack.listen(local=("127.0.0.1", 0), parameters=quiet, backlog=1024) as listener:
@@ -193,7 +199,10 @@ async def nw_idle(connections: int) -> float:
                 local = nw.Endpoint.address(f"127.0.0.{2 + number // 20_000}", 0)
                 near = await stack.connect(listener.local, nw.TCP(), quiet.replace(local=local))
                 idle += [near, await listener.accept()]
-        readers = [asyncio.ensure_future(conn.receive()) for conn in idle[2:]]
+        readers = [asyncio.ensure_future(conn.receive()) for conn in idle[3::2]]
+        await asyncio.sleep(0)
+        gc.freeze()
+        gc.enable()
         near, far = idle[:2]
         times = []
         for _ in range(5):
@@ -210,18 +219,66 @@ async def nw_idle(connections: int) -> float:
     return min(times) * 1e6
 
 
+async def nw_send_to(mib: int) -> float:
+    """One connection to a sink beyond the NIC that the environment names: MiB/s."""
+    from xsock import nw
+
+    data = bytes(CHUNK)
+    async with nw.Stack.host() as stack, stack.connection((HOST, PORT)) as conn:
+        start = time.perf_counter()
+        for _ in range((mib << 20) // CHUNK):
+            await conn.send(data)
+        await conn.send_eof()
+        if await conn.receive() != b"k":
+            raise EOFError("the sink ended early")
+        elapsed = time.perf_counter() - start
+    return mib / elapsed
+
+
 WORKS: Final[dict[str, Callable[[int], Coroutine[Any, Any, float]]]] = {
     f.__name__: f
-    for f in (nw_rr, streams_rr, nw_bulk, streams_bulk, nw_udp_batch, kernel_udp, nw_idle)
+    for f in (
+        nw_rr,
+        streams_rr,
+        nw_bulk,
+        streams_bulk,
+        nw_udp_batch,
+        kernel_udp,
+        nw_idle,
+        nw_send_to,
+    )
 }
 
 
-def _work(name: str, amount: int) -> float:
+def _work(name: str, amount: int, prefix: list[str] | None = None, **env: str) -> float:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.nw", name, str(amount)],
-        cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, text=True, timeout=300, check=True,
+        [*(prefix or []), sys.executable, "-m", "tests.bench.nw", name, str(amount)],
+        cwd=ROOT, env=os.environ | env, stdout=subprocess.PIPE, text=True, timeout=300, check=True,
     )  # fmt: skip
     return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+@contextmanager
+def _lab() -> Iterator[tuple[Namespace, Namespace]]:
+    """Our namespace has x0 without an address; beyond it is the kernel's x1."""
+    with namespace() as near, namespace() as far:
+        veth(near, "x0", far, "x1")
+        ip("addr", "add", f"{HOST}/24", "dev", "x1", netns=far.name)
+        yield near, far
+
+
+def _to_sink(lab: tuple[Namespace, Namespace], is_async: bool, amount: int) -> float:
+    near, far = lab
+    peer = far.start(
+        sys.executable, "-m", "tests.bench.work", "sink", HOST, str(PORT), ready="ready", cwd=ROOT
+    )
+    env = {"XSOCK_NIC": "af_packet:x0", "XSOCK_ADDR": "10.99.1.2/24"}
+    try:
+        if is_async:
+            return _work("nw_send_to", amount, near.prefix, **env)
+        return work("send_to", HOST, PORT, amount, stack=True, prefix=near.prefix, **env)
+    finally:
+        peer.wait(30)
 
 
 def _case(name: str, about: str, unit: str, bar: Bar, ours: str, peer: str, amount: int) -> Case:
@@ -242,6 +299,9 @@ CASES = [
           "on uvloop", "MiB/s", Bar(2.0), "nw_bulk", "streams_bulk", 2048),
     _case("nw-udp-batch", "64-byte datagrams in batches of 64 as views, against recvfrom_into",
           "1/s", Bar(10.0), "nw_udp_batch", "kernel_udp", 10000),
+    Case(name="nw-veth-bulk", about="one flow sent over af_packet, against the BSD path",
+         unit="MiB/s", bar=Bar(1.0), ours=lambda lab: _to_sink(lab, True, 512),
+         peer=lambda lab: _to_sink(lab, False, 512), lab=_lab),
     Case(name="nw-idle", about="a wake-up among 50,000 idle connections, to that among 100",
          unit="us", bar=Bar(1.2, at_most=True), ours=lambda _lab: _work("nw_idle", 50_000),
          peer=lambda _lab: _work("nw_idle", 100)),

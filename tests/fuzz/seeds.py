@@ -287,6 +287,39 @@ def option_seeds() -> dict[str, bytes]:
     }
 
 
+def switch(*records: tuple[int, int, bytes], loop: bool = False, order: int = 0) -> bytes:
+    """Records for fuzz_fsw: what happens, its argument, its bytes."""
+    data = b"".join(bytes([what, argument, len(more)]) + more for what, argument, more in records)
+    return bytes([order, loop]) + data
+
+
+def switch_seeds() -> dict[str, bytes]:
+    """Flows, fragments, orphans and rubbish through a flowswitch."""
+    wire, client, names, run, hop, take = 0, 1, 3, 4, 5, 6
+    frag, abort, offload = 2, 64 + 12, 4
+    # From byte 6 of the IPv4 header: flags and offset of a fragment.
+    pieces = [struct.pack("!H", flags) for flags in (0x2000, 0x2003, 0x0006)]
+    gso = struct.pack("=HHHBBI", 20, 16, 4, 1, 1, 0)
+    held = [(wire, frag, piece) for piece in pieces]
+    sent = [(client, 8, b""), (run, 1, b"")]
+    return {
+        "flow": switch((wire, 0, b""), *sent, (take, 0, b""), *sent),
+        "frags": switch(*held, (take, 0, b""), *reversed(held), (run, 255, b""), (run, 255, b"")),
+        "frags-overlap": switch(held[0], (wire, frag, b"\x20\x02"), *held),
+        "frags-sent": switch(*((client, frag, piece) for piece in pieces), (run, 1, b"")),
+        "orphan": switch(*sent, (wire, 0, b""), (names, abort, b""), (run, 1, b""), (wire, 0, b"")),
+        "orphan-closed": switch(*sent, (wire, 0, b""), order=3),
+        "loop": switch((wire, 0, b""), *sent, (names, abort, b""), (run, 1, b""), loop=True),
+        "offload": switch((client, offload, gso), (run, 1, b"")),
+        "offload-loop": switch((client, offload, gso), (run, 1, b""), loop=True),
+        "next-hop": switch((hop, 1, b""), *sent * 4, (hop, 0, b""), (take, 0, b""), (hop, 2, b"")),
+        "full": switch(*[(client, 8, b"")] * 40, (run, 1, b""), (run, 1, b"")),
+        "pieces": switch(*((client, 16 + 32 * cut, b"") for cut in range(8)), (run, 1, b"")),
+        "stall": switch(*[(wire, 0, b"")] * 8, *[(run, 100, b"")] * 4),
+        "names": switch(*((names, argument, b"\6") for argument in range(0, 256, 4))),
+    }
+
+
 def main() -> None:
     """Write every seed."""
     for name, seeds in {
@@ -295,6 +328,7 @@ def main() -> None:
         "fuzz_api": api_seeds(),
         "fuzz_vnet": vnet_seeds(),
         "fuzz_options": option_seeds(),
+        "fuzz_fsw": switch_seeds(),
     }.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)

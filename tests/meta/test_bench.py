@@ -26,6 +26,11 @@ BARS = {
     "channel-pps": "at least 5",
     "channel-pps-py": "at least 1",
     "channel-10gb": "at least 1024",
+    "nw-rr": "at least 2",
+    "nw-bulk": "at least 2",
+    "nw-udp-batch": "at least 10",
+    "nw-veth-bulk": "at least 1",
+    "nw-idle": "at most 1.2",
 }
 
 

@@ -7,7 +7,6 @@ from xsock.nw._connection import (
     Event,
     PathChanged,
     SoftError,
-    Stall,
     State,
     StateChanged,
     StateUpdate,
@@ -26,6 +25,7 @@ from xsock.nw._errors import (
     ConnectionRefused,
     ConnectionReset,
     EstablishmentError,
+    EstablishmentReset,
     EstablishTimeout,
     HandshakeError,
     IdleTimeout,
@@ -59,8 +59,9 @@ from xsock.nw._options import (
 from xsock.nw._packet import DatagramBatch, Packet, PacketBatch, SendBuffer
 from xsock.nw._parameters import InterfaceType, Parameters
 from xsock.nw._path import Path, PathDiff, PathMonitor, PathReason, PathStatus
+from xsock.nw._receipt import SendReceipt
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
-from xsock.nw._stack import Stack, connect, current_stack
+from xsock.nw._stack import Stack, connect, current_stack, default_stack
 from xsock.nw._voucher import (
     Originator,
     QoS,
@@ -103,6 +104,7 @@ __all__ = [
     "EstablishTimeout",
     "EstablishmentError",
     "EstablishmentReport",
+    "EstablishmentReset",
     "Event",
     "Framed",
     "Framer",
@@ -137,10 +139,10 @@ __all__ = [
     "QoS",
     "Resolution",
     "SendBuffer",
+    "SendReceipt",
     "ServiceClass",
     "SoftError",
     "Stack",
-    "Stall",
     "StartResult",
     "State",
     "StateChanged",
@@ -151,6 +153,7 @@ __all__ = [
     "connect",
     "current_stack",
     "current_voucher",
+    "default_stack",
     "frame",
     "framer",
     "qos",

@@ -30,6 +30,7 @@ from xsock.nw._connection import TERMINAL, Connection, State
 from xsock.nw._errors import NetworkError, broken
 from xsock.nw._loop import BUFFER, ENDED, READ, WRITE
 from xsock.nw._packet import Copied, Packet, PacketBatch, SendBuffer
+from xsock.nw._receipt import SendReceipt
 from xsock.nw._report import DataTransferReport, TCPInfo
 from xsock.nw._sockets import IPPROTO_TCP, abort, name_of, socket_attributes
 from xsock.nw._voucher import ServiceClass, adoption, current_adopted
@@ -91,10 +92,11 @@ class ByteConnection(Connection, ByteStream):
         """At least one byte and at most *max_bytes*; EndOfStream after the peer's FIN."""
 
     @abstractmethod
-    async def send(self, data: Buffer, context: Any = None, *, end_of_stream: bool = False) -> None:
+    async def send(self, data: Buffer, context: Any = None, *, end_of_stream: bool = False) -> Any:
         """Send all of *data*; returns when it is queued within the high-water mark.
 
-        *end_of_stream* half-closes after it.
+        *end_of_stream* half-closes after it. With a context that asks to ``track``, TCP answers a
+        SendReceipt; otherwise there is no answer.
         """
 
     @abstractmethod
@@ -507,7 +509,7 @@ class TCPConnection(ByteConnection):
 
     # ---- sending ----
 
-    async def send(self, data: Buffer, context: Any = None, *, end_of_stream: bool = False) -> None:
+    async def send(self, data: Buffer, context: Any = None, *, end_of_stream: bool = False) -> Any:
         driver = self._driver
         if self._is_sending:
             raise anyio.BusyResourceError("sending to")
@@ -541,6 +543,20 @@ class TCPConnection(ByteConnection):
             await self._send_large(data, size)
         if end_of_stream or (context is not None and context.is_final):
             await self.send_eof()
+        if context is not None and context.track:
+            return self._receipt()
+        return None
+
+    def _receipt(self) -> SendReceipt:
+        """For everything that was sent up to now."""
+        self._submit_first()
+        info = self._info()
+        return SendReceipt(self, info[34] + self.send_queue)
+
+    @property
+    def acknowledged(self) -> int | None:
+        """Bytes that the peer has acknowledged; None once the connection is over."""
+        return None if self._so is None else self._info()[34]
 
     async def _ready_to_send(self) -> None:
         if not self._is_ready:

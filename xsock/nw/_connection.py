@@ -14,7 +14,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -54,7 +54,6 @@ __all__ = [
     "Feed",
     "PathChanged",
     "SoftError",
-    "Stall",
     "State",
     "StateChanged",
     "StateUpdate",
@@ -135,13 +134,6 @@ class SoftError(Event):
     error: OSError
 
 
-@dataclass(frozen=True, slots=True)
-class Stall(Event):
-    """Nothing has been acknowledged for *seconds*."""
-
-    seconds: float
-
-
 class Feed(AsyncIterator[T]):
     """An iterator over what is put into it; full, it drops the oldest and counts that."""
 
@@ -214,6 +206,7 @@ class Connection(AsyncResource, TypedAttributeProvider):
         self._resolutions: list[Resolution] = []
         self._path_feeds: list[Feed[Path]] = []
         self._unlisten: Callable[[], None] | None = None
+        self._interface: str | None = None  # that a connection made when listening began uses
         self._started_at = 0.0
         self._tag = Tag(build.stack.originators, self.parameters.service_class)
         self._adopted: Adoption | None = None
@@ -439,12 +432,16 @@ class Connection(AsyncResource, TypedAttributeProvider):
         return feed
 
     def events(self) -> Feed[Event]:
-        """What happens from now on; ``dropped`` counts what was not read in time."""
+        """What happens from now on, to the connection and to the network under it.
+
+        ``dropped`` counts what was not read in time.
+        """
         feed: Feed[Event] = Feed(self._future, EVENTS_KEPT)
         if self._state in TERMINAL:
             feed.end()
         else:
             self._event_feeds.append(feed)
+            self._listen()
         return feed
 
     @property
@@ -467,6 +464,8 @@ class Connection(AsyncResource, TypedAttributeProvider):
     def _listen(self) -> None:
         """Hear of changes of the network."""
         if self._unlisten is None:
+            path = self.path
+            self._interface = path.interfaces[0].name if path.interfaces else None
             self._unlisten = self._build.stack.listen_to_paths(self._on_network)
 
     def _on_network(self, state: NetworkState, generation: int) -> None:
@@ -475,6 +474,31 @@ class Connection(AsyncResource, TypedAttributeProvider):
             feed.put(path)
         self._tell(PathChanged(path))
         self.retry()
+        if not self._is_ready:
+            return
+        if self.viable != path.is_satisfied:
+            self.viable = path.is_satisfied
+            self._tell(ViabilityChanged(self.viable))
+        better = path.is_satisfied and path.interfaces[0].name != self._interface
+        if better != self.better_path:
+            self.better_path = better
+            self._tell(BetterPath(better))
+
+    async def migrate(self, *, handover: Callable[[Self], Awaitable[object]]) -> Self:
+        """A new connection to the same place, over the path that is best now.
+
+        *handover* moves the work to it; then this one is closed. Whatever goes wrong before that
+        leaves this one as it is.
+        """
+        new: Self = self._build.connection(self._driver, self.endpoint)  # type: ignore[assignment]
+        try:
+            await new.ready()
+            await handover(new)
+        except BaseException:
+            new.abort()
+            raise
+        await self.aclose()
+        return new
 
     # ---- reports and attributes ----
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from xsock.nw._context import DEFAULT_MESSAGE, ContentContext
-from xsock.nw._outbox import Buffer
 
 __all__ = ["Message"]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: its bytes, its terms, and its type where the framing has types."""
+    """One message: its bytes, its terms, and its type where the framing has types.
 
-    content: Buffer = b""
+    The *content* of a message that was received is bytes; any buffer may be sent.
+    """
+
+    content: Any = b""
     context: ContentContext = DEFAULT_MESSAGE
     type: int | None = None

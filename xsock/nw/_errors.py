@@ -32,6 +32,7 @@ __all__ = [
     "ConnectionReset",
     "EstablishTimeout",
     "EstablishmentError",
+    "EstablishmentReset",
     "HandshakeError",
     "IdleTimeout",
     "MessageExpired",
@@ -153,6 +154,12 @@ class ConnectionRefused(EstablishmentError, ConnectionRefusedError):
     """The peer answered that nobody listens."""
 
     errno_default = errno.ECONNREFUSED
+
+
+class EstablishmentReset(EstablishmentError, ConnectionResetError):
+    """The peer ended the connection before it was READY."""
+
+    errno_default = errno.ECONNRESET
 
 
 class NameResolutionError(EstablishmentError, socket.gaierror):
@@ -281,6 +288,7 @@ class PolicyDenied(ConnectionFailed, PermissionError):
 _Error = TypeVar("_Error", bound=NetworkError)
 _FAILED: Final[dict[int, type[EstablishmentError]]] = {
     errno.ECONNREFUSED: ConnectionRefused,
+    errno.ECONNRESET: EstablishmentReset,
     errno.ETIMEDOUT: EstablishTimeout,
     errno.ENETDOWN: NoPath,
     errno.ENETUNREACH: NoPath,

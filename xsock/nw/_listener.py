@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar
 
 import anyio
+from anyio import TypedAttributeProvider
 from anyio.abc import AsyncResource, TaskGroup, TaskStatus
 
 from bsdcore._ffi import ffi, lib
 from xsock.nw._connection import Connection, State
 from xsock.nw._errors import NetworkError
 from xsock.nw._sockets import address_of, endpoint_of, socket_attributes
+from xsock.nw._voucher import adoption
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,7 +31,7 @@ C = TypeVar("C", bound=Connection)
 _log: Final = logging.getLogger("xsock.nw")
 
 
-class Listener(AsyncResource, Generic[C]):
+class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
     """Takes connections in. Bound, and its port known, once ``async with`` was entered.
 
     *prepare* sets a socket of a family up before it listens; what it sets is inherited by
@@ -176,6 +178,7 @@ class Listener(AsyncResource, Generic[C]):
         concurrency: int | None = None,
         per_peer: int | None = None,
         credit: int | None = None,
+        adopt: Literal["connection"] | None = "connection",
         on_error: Literal["log", "raise"] = "log",
         task_group: TaskGroup | None = None,
         task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
@@ -185,8 +188,12 @@ class Listener(AsyncResource, Generic[C]):
         *concurrency*: so many handlers at a time; accepting pauses meanwhile. *per_peer*:
         so many at a time of one address; more are reset. *credit*: take so many in all, then
         return once they are served. A handler that raises aborts its connection; the exception is
-        logged, or with ``on_error="raise"`` ends the run. Returns when the listener is closed.
+        logged, or with ``on_error="raise"`` ends the run. *adopt*: a handler runs under the voucher
+        that came with its connection, which on the wire is none, whatever its packets' class;
+        None: under the one that run() does. Returns when the listener is closed.
         """
+        if adopt not in ("connection", None):
+            raise ValueError(f"adopt: 'connection' or None is allowed, not {adopt!r}")
         self.start()
         task_status.started()
         peers: Counter[str] = Counter()
@@ -194,6 +201,8 @@ class Listener(AsyncResource, Generic[C]):
 
         async def serve(conn: C, peer: str) -> None:
             nonlocal running
+            if adopt is not None:
+                adoption.set(None)  # of this task alone
             try:
                 async with conn:
                     await handler(conn)

@@ -24,8 +24,9 @@ from xsock.nw._bytes import Chunk
 from xsock.nw._content import Message
 from xsock.nw._context import DEFAULT_MESSAGE, ContentContext
 from xsock.nw._errors import AntecedentFailed, ConnectionBroken, MessageExpired
-from xsock.nw._framer import Assembler, Framer
+from xsock.nw._framer import Framer
 from xsock.nw._framers import framer_of
+from xsock.nw._intake import Assembler
 from xsock.nw._options import ProtocolOptions
 from xsock.nw._outbox import Buffer
 from xsock.nw._pipe import Pipe

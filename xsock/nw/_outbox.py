@@ -22,6 +22,7 @@ __all__ = ["Buffer", "Outbox"]
 
 Buffer = bytes | bytearray | memoryview
 
+ENOUGH: Final = 32 * 1024  # bytes of room worth waking up for
 JOIN_MAX: Final = 64 * 1024  # bytes; one copy of so much costs less than a second trip down
 
 
@@ -129,7 +130,7 @@ class Outbox:
                 if sent == len(data):
                     return
                 data = memoryview(data)[sent:]
-                await self._wait(1)
+                await self._wait(min(len(data), ENOUGH))
         except OSError as error:
             self.error = error
             self.forget()

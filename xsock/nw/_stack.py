@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 import anyio
+from anyio.lowlevel import RunVar
 
 from bsdcore.stack import Stack as Core
 from xsock.nw._build import Build
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from xsock.nw._bytes import ByteConnection
     from xsock.nw._wait import Task
 
-__all__ = ["Stack", "connect", "current_stack"]
+__all__ = ["Stack", "connect", "current_stack", "default_stack"]
 
 CLOSE_TIMEOUT: Final = 5.0
 _TCP: Final = TCP()
@@ -71,8 +72,14 @@ class Stack:
     @classmethod
     def host(cls, process: Any = None) -> Stack:
         """A Stack beside that of *process*, an xsock Stack, or this process's own: with its
-        interfaces, addresses and space of ports, and without its thread."""
-        return cls(lambda: Beside(process))
+        interfaces, addresses and space of ports, and without its thread. Names are found and
+        originators numbered as there."""
+        from xsock import _vouch, _wiring
+
+        process = process or _wiring.default()
+        stack = cls(lambda: Beside(process), names=Names(process.host))
+        stack.originators = _vouch.originators_of(process.host)
+        return stack
 
     @property
     def driver(self) -> Driver:
@@ -82,6 +89,11 @@ class Stack:
         return self._driver
 
     async def __aenter__(self) -> Self:
+        self._open()
+        self._token = _current.set(self)
+        return self
+
+    def _open(self) -> None:
         if self._driver is not None:
             raise RuntimeError("this Stack is open already")
         made = self._core = self._make_core()
@@ -89,8 +101,6 @@ class Stack:
             self._driver = Driver(made)
         else:
             self._driver = Driver(made.core, made.doorbell)
-        self._token = _current.set(self)
-        return self
 
     async def __aexit__(
         self,
@@ -105,8 +115,8 @@ class Stack:
 
     async def aclose(self) -> None:
         """Close every listener and connection, wait for what is unsent, and free the stack."""
-        driver, core = self._driver, self._core
-        if driver is None or core is None:
+        driver = self._driver
+        if driver is None:
             return
         try:
             for listener in list(driver.listeners):
@@ -118,14 +128,25 @@ class Stack:
                     await connection.aclose()
                 await driver.drain()
         finally:
-            for connection in list(driver.connections):
-                connection.abort()
-            self._driver = self._core = self._path_watch = None
-            watching, self._watching = self._watching, None
-            if watching is not None:
-                watching.cancel()
-            driver.close()
-            core.close()
+            self.abort()
+
+    def abort(self) -> None:
+        """Reset everything that is open, and free the stack."""
+        driver, core = self._driver, self._core
+        if driver is None or core is None:
+            return
+        for listener in list(driver.listeners):
+            listener.abort()
+        for plug in list(driver.datagram_sockets):
+            plug.abort()
+        for connection in list(driver.connections):
+            connection.abort()
+        self._driver = self._core = self._path_watch = None
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+        driver.close()
+        core.close()
 
     # ---- the network ----
 
@@ -265,8 +286,41 @@ def current_stack() -> Stack:
         raise RuntimeError("no nw.Stack is open here") from None
 
 
+_default: Final[RunVar[tuple[Stack, AsyncGenerator[Stack, None]]]] = RunVar("xsock.nw default")
+
+
+async def _keep(stack: Stack) -> AsyncGenerator[Stack, None]:
+    """Open until the event loop ends: then it closes the generators that are left."""
+    stack._open()
+    try:
+        yield stack
+    finally:
+        stack.abort()
+
+
+async def default_stack() -> Stack:
+    """The current Stack, or else this event loop's own beside the process's.
+
+    That one is made on first use and closed, with what is open, at the end of the loop.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        pass
+    try:
+        return _default.get()[0]
+    except LookupError:
+        stack = Stack.host()
+        keeper = _keep(stack)
+        _default.set((stack, keeper))
+        return await anext(keeper)
+
+
 async def connect(
     host: str, port: int, proto: ProtocolOptions = _TCP, parameters: Parameters = _PARAMETERS
 ) -> Any:
-    """Connect with the current Stack; READY, or EstablishmentError."""
-    return await current_stack().connect((host, port), proto, parameters)
+    """Connect with the current Stack, or with the default_stack().
+
+    READY, or EstablishmentError.
+    """
+    return await (await default_stack()).connect((host, port), proto, parameters)

@@ -1,9 +1,9 @@
 """TLS over any byte stream: OpenSSL between two memory buffers, client and server.
 
-Ciphertext is read in large pieces, decrypted record by record, and what one piece held is
-given out in one receive(). Plain text is encrypted in pieces of PIECE bytes, each of
-which goes down in one send. Either way a payload byte is copied once more than without
-TLS, by OpenSSL's buffer.
+Ciphertext is read in large pieces and decrypted record by record; short records that came
+together are given out together, long ones as they are. Plain text is encrypted in pieces
+of PIECE bytes, each of which goes down in one send. Either way a payload byte is copied
+once more than without TLS, by OpenSSL's buffer.
 
 One task may receive and another send. Whoever needs ciphertext reads it for both; the
 outbox keeps what was encrypted in order, whoever of them sends it.
@@ -29,7 +29,9 @@ __all__ = ["TLSConnection"]
 
 READ: Final = 256 * 1024  # bytes of ciphertext asked for at once
 RECORD: Final = 16 * 1024  # bytes of plain text in a record at most, RFC 8446 5.1
-PIECE: Final = 128 * 1024  # bytes encrypted before they are sent
+LARGE: Final = RECORD // 2  # bytes of a record from which on it is not joined with others
+PIECE: Final = 64 * 1024  # bytes encrypted before they are sent: they stay in the CPU's cache
+TURN_OPS: Final = 8  # operations that need not wait, between two checkpoints
 CLOSE_TIMEOUT: Final = 5.0  # seconds to wait for the peer's close_notify
 FAREWELL_MAX: Final = 1024 * 1024  # bytes dropped while waiting for it
 
@@ -69,15 +71,18 @@ class TLSConnection(anyio.abc.ByteStream):
             self._incoming, self._outgoing, server_side=server_side,
             server_hostname=None if server_side else hostname or None,
         )  # fmt: skip
+        self._read = self._object.read
         self._outbox = Outbox(stream)
         if self._outbox.can_try:
             self.try_send = self._try_send
             self.wait_send_capacity = self._wait_send_capacity
         self._standard_compatible = standard_compatible
         self._close_timeout = close_timeout
-        self._reading = anyio.ResourceGuard("reading from")
+        self._is_reading = False
         self._writing = anyio.ResourceGuard("writing to")
         self._plain: bytes = b""  # decrypted and not yet received
+        self._ops = 0
+        self._is_dry = False  # no whole record is here, and none came since that was seen
         self._filled: anyio.Event | None = None  # set while somebody reads ciphertext
         self._at_eof = False  # the peer said close_notify
         self._has_said_bye = False
@@ -149,6 +154,7 @@ class TLSConnection(anyio.abc.ByteStream):
         self._filled = anyio.Event()
         try:
             self._incoming.write(await self.stream.receive(READ))
+            self._is_dry = False
         finally:
             filled, self._filled = self._filled, None
             filled.set()
@@ -176,6 +182,12 @@ class TLSConnection(anyio.abc.ByteStream):
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._outbox.forget()
 
+    async def _give_way(self) -> None:
+        """What need not wait gives others a turn now and then, and the first time."""
+        if not self._ops % TURN_OPS:
+            await anyio.lowlevel.checkpoint()
+        self._ops += 1
+
     def _check(self) -> None:
         if self._is_closed:
             raise anyio.ClosedResourceError
@@ -191,24 +203,36 @@ class TLSConnection(anyio.abc.ByteStream):
         """
         if max_bytes < 1:
             raise ValueError("max_bytes must be a positive integer")
-        with self._reading:
-            if self._plain or self._incoming.pending:
-                await anyio.lowlevel.checkpoint_if_cancelled()
-            while True:
-                if self._is_closed:
-                    raise anyio.ClosedResourceError
-                data = self._decrypt(max_bytes)
-                if data:
-                    return data
-                if self._at_eof:
-                    await anyio.lowlevel.checkpoint()
-                    raise anyio.EndOfStream
-                if self._error is not None:
-                    await self._flush_alert()
-                    self._check()
-                if self._outgoing.pending or self._outbox.size:
-                    await self._flush()
-                await self._fill_or_end()
+        if self._is_reading:
+            raise anyio.BusyResourceError("reading from")
+        self._ops += 1
+        if self._ops % TURN_OPS and not self._is_closed and (data := self._decrypt(max_bytes)):
+            return data
+        self._is_reading = True
+        try:
+            return await self._receive(max_bytes)
+        finally:
+            self._is_reading = False
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        """The same when it has to wait, or it is time for others."""
+        if self._plain or not self._is_dry:
+            await anyio.lowlevel.checkpoint()
+        while True:
+            if self._is_closed:
+                raise anyio.ClosedResourceError
+            data = self._decrypt(max_bytes)
+            if data:
+                return data
+            if self._at_eof:
+                await anyio.lowlevel.checkpoint()
+                raise anyio.EndOfStream
+            if self._error is not None:
+                await self._flush_alert()
+                self._check()
+            if self._outgoing.pending or self._outbox.size:
+                await self._flush()
+            await self._fill_or_end()
 
     async def _fill_or_end(self) -> None:
         """More ciphertext, or the end of a stream whose peer has not said close_notify."""
@@ -229,10 +253,10 @@ class TLSConnection(anyio.abc.ByteStream):
         if plain:
             self._plain = plain[max_bytes:]
             return plain[:max_bytes]
-        if self._at_eof or self._error is not None:
+        if self._is_dry or self._at_eof or self._error is not None:
             return b""
         parts: list[bytes] = []
-        read, incoming, room = self._object.read, self._incoming, max_bytes
+        read, pending, room = self._read, self._object.pending, max_bytes
         try:
             while room:
                 data = read(room if room < RECORD else RECORD)
@@ -240,11 +264,14 @@ class TLSConnection(anyio.abc.ByteStream):
                     self._at_eof = True
                     break
                 parts.append(data)
-                room -= len(data)
-                if not incoming.pending:
+                if not self._incoming.pending:
+                    self._is_dry = not pending()
                     break
+                if len(data) >= LARGE:
+                    break
+                room -= len(data)
         except ssl.SSLWantReadError:
-            pass
+            self._is_dry = True
         except ssl.SSLZeroReturnError:
             self._at_eof = True
         except ssl.SSLError as error:
@@ -266,7 +293,7 @@ class TLSConnection(anyio.abc.ByteStream):
         only over a stream that keeps count (see Outbox).
         """
         with self._writing:
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await self._give_way()
             self._check_sendable()
             if len(item) <= PIECE and type(item) is bytes:
                 await self._send_piece(item)
@@ -342,6 +369,7 @@ class TLSConnection(anyio.abc.ByteStream):
                 self._error = error
         finally:
             self._incoming.write(held)
+            self._is_dry = False
         self._collect()
 
     async def aclose(self) -> None:

@@ -68,9 +68,13 @@ async def httpx_get(answer: dict[str, str]) -> None:
     answer["httpx"] = digest.hexdigest()
 
 
+async def wait_beside() -> None:
+    await anyio.to_thread.run_sync(beside.join)
+
+
 async def both(answer: dict[str, str]) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(anyio.to_thread.run_sync, beside.join)
+        group.start_soon(wait_beside)
         group.start_soon(fetch, answer)
         group.start_soon(httpx_get, answer)
 

@@ -149,6 +149,27 @@ def test_more_submissions_and_events_than_fit_take_several_turns(host: Host) -> 
     assert got == {b: bytes([a]) * 3000 for a, b in slots}
 
 
+def test_what_finds_no_memory_is_submitted_again_a_little_later(host: Host) -> None:
+    client, server = host.pair()
+    a = host.loop.add(client.handle)
+    b = host.loop.add(server.handle)
+    host.stack.sysctl["kern.ipc.lendmax"] = 1 << 30
+    held = []
+    with suppress(OSError):
+        while True:
+            held.append(host.loop.reserve(client.handle, 65536))
+    host.loop.slots[4 * b + WISH] = 16384
+    host.send(a, b"m" * 16000)
+    assert not host.turn()
+    assert len(host.loop.keys) == len(host.loop.parts) == 1
+    assert host.now < host.loop.poll_at() <= host.now + 10**6
+    held.clear()
+    host.stack.run(host.now)
+    ((slot, _, _, length, left, _),) = host.turn()
+    assert (slot, length + left) == (b, 16000)
+    assert not host.loop.keys
+
+
 def test_a_slot_is_not_given_out_again_before_the_next_turn(host: Host) -> None:
     client, server = host.pair()
     a = host.loop.add(client.handle)

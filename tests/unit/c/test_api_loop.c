@@ -1,6 +1,7 @@
 /* Stacks that loops turn, memory that is lent, datagrams in batches: two hosts
  * over a pair of ports, in virtual time, and releases from another thread. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -168,6 +169,7 @@ TEST(slots_run_out)
 		    i < NSLOTS - 1 ? i + 1 : -EMFILE);
 	}
 	CHECK_EQ(bsd_evloop_del(sd[0].sd_loop, 3), 0);
+	CHECK_EQ(bsd_evloop_del(sd[0].sd_loop, 3), -EINVAL);
 	CHECK_EQ(bsd_evloop_add(sd[0].sd_loop, so[NSLOTS - 1]), -EMFILE);
 	CHECK(turn(&tn, &sd[0]) >= 0);
 	CHECK_EQ(bsd_evloop_add(sd[0].sd_loop, so[NSLOTS - 1]), 3);
@@ -578,6 +580,42 @@ TEST(batch_errors)
 	udp_close(&u);
 }
 
+TEST(batch_ipv6)
+{
+	struct bsd_addr at = {
+		.family = AF_INET6, .port = 9, .addr = { [15] = 1 }
+	};
+	uint32_t lens[3] = { 20, 20, 20 };
+	struct stack *s = tn_stack(1, TN_SEC);
+	struct bsd_dgrams run[2];
+	struct socket *a, *b;
+	struct bsd_lent lent;
+	int tclass = 0x28;
+
+	CHECK_EQ(bsd_socket(s, AF_INET6, SOCK_DGRAM, 0, &a), 0);
+	CHECK_EQ(bsd_socket(s, AF_INET6, SOCK_DGRAM, 0, &b), 0);
+	CHECK_EQ(bsd_bind(b, &at), 0);
+	CHECK_EQ(bsd_setsockopt(a, IPPROTO_IPV6, IPV6_TCLASS, &tclass,
+		     sizeof(tclass)),
+	    0);
+	CHECK_EQ(bsd_recv_batch(b, run, 2, &lent), -EAGAIN);
+	CHECK_EQ(bsd_send_batch(a,
+		     "aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb"
+		     "cccccccccccccccccccc",
+		     lens, 3, &at, 1),
+	    3);
+	CHECK_EQ(bsd_recv_batch(b, run, 2, &lent), 1);
+	CHECK_EQ(run[0].count, 3);
+	CHECK_EQ(run[0].tos, 0x28);
+	CHECK_EQ(run[0].ttl, 64);
+	CHECK_EQ(run[0].from.family, AF_INET6);
+	CHECK_EQ(run[0].from.addr[15], 1);
+	bsd_lend_drop(lent.lend, 1);
+	bsd_close(a);
+	bsd_close(b);
+	bsd_stack_free(s);
+}
+
 /* A lent datagram goes on to somebody else as it lies. */
 TEST(datagram_forwarded)
 {
@@ -608,5 +646,5 @@ TESTS(RUN(request_response), RUN(tags_keep_their_place), RUN(bad_submissions),
     RUN(slots_run_out), RUN(short_of_memory), RUN(lend_segments), RUN(lend_cut),
     RUN(lent_memory_outlives_all), RUN(released_by_another_thread),
     RUN(send_by_reference), RUN(send_by_reference_blocks), RUN(batch_segmented),
-    RUN(batch_cut), RUN(batch_to_many), RUN(batch_errors),
+    RUN(batch_cut), RUN(batch_to_many), RUN(batch_errors), RUN(batch_ipv6),
     RUN(datagram_forwarded))

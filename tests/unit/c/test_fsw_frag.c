@@ -86,6 +86,22 @@ TEST(host_s_fragments_do_not_wait_for_the_last)
 	net_close(net);
 }
 
+/* Too short for ports: nobody can say that it is a client's. */
+TEST(a_tiny_first_fragment_is_host_s)
+{
+	struct net *net = frag_open();
+	struct seg s = part(9, 0, 8, true);
+
+	s.s_proto = TCP;
+	net_receives(net, part(9, 8, 160, true));
+	net_receives(net, s);
+	s.s_off = 8;
+	net_receives(net, s);
+	CHECK_EQ(net_poll(net, NULL), 2);
+	CHECK_EQ(held(net), 1); /* of another protocol */
+	net_close(net);
+}
+
 TEST(overlaps_poison_a_datagram)
 {
 	struct net *net = frag_open();
@@ -187,5 +203,6 @@ TEST(over_loopback)
 
 TESTS(RUN(a_datagram_goes_up_whole_and_in_order),
     RUN(host_s_fragments_do_not_wait_for_the_last),
-    RUN(overlaps_poison_a_datagram), RUN(what_cannot_be_a_fragment),
-    RUN(memory_is_bounded_and_time_too), RUN(over_loopback))
+    RUN(a_tiny_first_fragment_is_host_s), RUN(overlaps_poison_a_datagram),
+    RUN(what_cannot_be_a_fragment), RUN(memory_is_bounded_and_time_too),
+    RUN(over_loopback))

@@ -361,6 +361,40 @@ TEST(a_client_that_never_drains_is_given_up)
 	net_close(net);
 }
 
+/* Many at once do not keep HOST from its other work. */
+TEST(orphans_are_reset_in_portions)
+{
+	struct net *net = net_open(PORT_ETHER, 0, NULL, 1);
+	struct flow_key k = net_key(4, TCP, 1, 5000, 2, 0);
+	int sent = 0;
+
+	CHECK_EQ(net_reserve(net, 0, k, 0), 0);
+	for (k.fk_fport = 1; k.fk_fport <= 1000; k.fk_fport++) {
+		struct seg s = seg_out(0, 1, 0, SYN, 0), r;
+
+		CHECK_EQ(net->n_ops->no_attach(net->n_owner[0], &k, 0,
+			     &s.s_flowid),
+		    0);
+		s.s_dport = k.fk_fport;
+		CHECK_EQ(net_send(net, 0, s), 1);
+		r = seg_in(9, 2, SYN | ACK, 0);
+		r.s_sport = k.fk_fport;
+		net_receives(net, r);
+		CHECK_EQ(net_poll(net, NULL), 0);
+		CHECK_EQ(net_recv(net, 0, NULL), 1);
+		sent++;
+	}
+	sk_netns_owner_free(net->n_owner[0]);
+	net->n_owner[0] = NULL;
+	CHECK_EQ(net->n_host->pt_output(net->n_host, NULL, 0, net->n_now), 0);
+	CHECK_EQ(net->n_dev->fk_nout, sent + 512);
+	CHECK_EQ(port_poll_at(net->n_host), 0);
+	CHECK_EQ(net_poll(net, NULL), 0);
+	CHECK_EQ(net->n_dev->fk_nout, sent + 1000);
+	CHECK(port_poll_at(net->n_host) > net->n_now);
+	net_close(net);
+}
+
 TEST(rst_over_loopback)
 {
 	struct sk_fsw_cfg cfg = { .flags = SK_FSW_LOOP };
@@ -394,4 +428,5 @@ TESTS(RUN(stacks_exclude_each_other), RUN(reservations_are_counted),
     RUN(ids_are_not_reused_at_once), RUN(there_are_so_many_ids_and_no_more),
     RUN(host_flows), RUN(an_orphan_is_reset), RUN(what_is_over_is_not_reset),
     RUN(a_forged_reset_is_not_believed),
-    RUN(a_client_that_never_drains_is_given_up), RUN(rst_over_loopback))
+    RUN(a_client_that_never_drains_is_given_up),
+    RUN(orphans_are_reset_in_portions), RUN(rst_over_loopback))

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "nic/port_classq.c"
+#include "nic/prng.h"
 #include "tests/unit/c/fakeport.h"
 
 #define MS UINT64_C(1000000)
@@ -598,6 +599,113 @@ TEST(closing_frees_what_waits)
 	teardown();
 }
 
+/* What the scheduler counts agrees with what it holds. */
+static void
+check_counts(void)
+{
+	const struct classq *q = &classq_of(port)->p_q;
+	uint32_t pkts = 0, free = 0;
+
+	for (const struct cq_node *n = q->q_freenode; n != NULL; n = n->n_next) {
+		free++;
+	}
+	for (unsigned i = 0; i < SVC_QUEUES; i++) {
+		const struct cq_class *c = &q->q_class[i];
+		uint32_t held = c->c_shared.f_pkts, bytes = c->c_shared.f_bytes;
+		uint32_t flows = held > 0;
+
+		for (uint32_t k = 0; k < CQ_FLOWS; k++) {
+			const struct cq_flow *f = &q->q_flows[k];
+
+			if (f->f_queue == i && f->f_pkts > 0) {
+				CHECK(!(f->f_flags & CQF_IDLE));
+				held += f->f_pkts;
+				bytes += f->f_bytes;
+				flows++;
+			}
+		}
+		CHECK_EQ(c->c_pkts, held);
+		CHECK_EQ(c->c_bytes, bytes);
+		CHECK_EQ(c->c_nflows, flows);
+		pkts += held;
+	}
+	CHECK_EQ(q->q_pkts, pkts);
+	CHECK_EQ(free + pkts, q->q_limit);
+}
+
+static void
+play(uint64_t seed)
+{
+	enum { STREAMS = 12, TOTAL = 3500 };
+	uint32_t last[STREAMS] = { 0 }, sent = 0;
+	struct flow_adv entry[16] = { 0 };
+	struct flow_advtab tab = {
+		.ft_mask = 15, .ft_entry = entry, .ft_notify = notify
+	};
+	struct nic_classq_stats st;
+	uint64_t now = SEC, dropped = 0;
+	struct prng r;
+
+	prng_init(&r, seed, 0);
+	setup((struct nic_classq){ .rate_bps = (1 + prng_below(&r, 50)) * MBIT,
+	    .limit = 16 + prng_below(&r, 400) });
+	for (uint32_t i = 1; i < 16; i += 2) {
+		atomic_store(&entry[i].fa_flowid, i);
+	}
+	CHECK_EQ(port->pt_ops->po_ctl(port, PORT_CTL_FLOWADV, &tab), 0);
+	while (sent < TOTAL) {
+		uint32_t flowid = 1 + prng_below(&r, STREAMS);
+		uint32_t burst = prng_below(&r, 20);
+
+		for (uint32_t i = 0; i < burst && sent < TOTAL; i++) {
+			struct pkt *p = fake_frame(pool, ++sent,
+			    60 + prng_below(&r, FRAME - 60));
+
+			p->p_svc = (uint8_t)prng_below(&r, SVC_COUNT + 2);
+			p->p_flowid = flowid;
+			p->p_flags = flowid % 3 != 0 ? PKT_ORDERED : 0;
+			CHECK_EQ(port->pt_output(port, &p, 1, now), 1);
+		}
+		now += prng_below(&r, 4) == 0 ? prng_below(&r, 200) * MS :
+						prng_below(&r, 1000) * 1000;
+		lower->fk_room = prng_below(&r, 3) == 0 ? 0 : FAKE_MAX;
+		(void)port->pt_input(port, (struct pkt *[1]){ NULL }, 1, now);
+		if (sent % 8 == 0) {
+			check_counts();
+		}
+	}
+	lower->fk_room = FAKE_MAX;
+	run(now + 3600 * SEC);
+	check_counts();
+	for (int i = 0; i < SVC_QUEUES; i++) {
+		CHECK_EQ(nic_classq_stats(port, i, &st), 0);
+		CHECK_EQ(st.pkts, 0);
+		dropped += st.overflow + st.aqm;
+	}
+	CHECK_EQ((uint64_t)lower->fk_nout + dropped, sent);
+	CHECK_EQ(port->pt_stats.ps_txdrops, dropped);
+	for (int i = 0; i < lower->fk_nout; i++) {
+		uint32_t number = fake_number(lower->fk_out[i]);
+		uint32_t *prev = &last[lower->fk_out[i]->p_flowid - 1];
+
+		if (lower->fk_out[i]->p_flags & PKT_ORDERED) {
+			CHECK(number > *prev); /* whatever the classes */
+			*prev = number;
+		}
+	}
+	for (uint32_t i = 1; i < 16; i++) {
+		CHECK(!flow_suspended(&tab, i));
+	}
+	teardown();
+}
+
+TEST(whatever_comes_is_sent_or_counted_and_streams_keep_their_order)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		play(seed);
+	}
+}
+
 TEST(the_class_table_agrees_with_itself)
 {
 	for (int i = 0; i < SVC_COUNT; i++) {
@@ -648,4 +756,6 @@ TESTS(RUN(an_empty_queue_lets_everything_past),
     RUN(a_stopped_sender_goes_on_when_the_table_goes),
     RUN(more_flows_than_there_are_places_share),
     RUN(a_new_rate_holds_from_the_next_packet_on), RUN(a_broken_port_is_told),
-    RUN(closing_frees_what_waits), RUN(the_class_table_agrees_with_itself))
+    RUN(closing_frees_what_waits),
+    RUN(whatever_comes_is_sent_or_counted_and_streams_keep_their_order),
+    RUN(the_class_table_agrees_with_itself))

@@ -426,6 +426,7 @@ TEST(marks_by_interface_and_originator)
 	CHECK_EQ(bsd_if_qosmark(tn.tn_s[0], 99, 0, NULL, 0), -ENXIO);
 	CHECK_EQ(bsd_if_qosmark(tn.tn_s[0], en0(&tn, 0), 3, NULL, 0), -EINVAL);
 	CHECK_EQ(bsd_if_qosmark(tn.tn_s[0], en0(&tn, 0), 1, allow, 65), -EINVAL);
+	CHECK_EQ(bsd_if_qosmark(tn.tn_s[0], en0(&tn, 0), 1, NULL, 2), -EINVAL);
 	bsd_close(a);
 	tn_free(&tn);
 }
@@ -519,10 +520,12 @@ TEST(acks_and_syns_are_control_unless_in_the_background)
 		    0);
 		CHECK_EQ(setopt(ls, SOL_SOCKET, 0x1086, background ? 200 : 300),
 		    0);
+		CHECK_EQ(bsd_set_tag(ls, -1, 3), 0);
 		CHECK_EQ(bsd_connect(a, &to, 0), -EINPROGRESS);
 		tn_sleep(&tn, TN_SEC);
 		CHECK_EQ(bsd_accept(ls, 0, &b, NULL), 0);
 		CHECK_EQ(getopt1(b, 0x1086), background ? 200 : 300);
+		CHECK_EQ(b->so_origin, 0); /* the class, not the tag */
 		CHECK_EQ(spies[0]->s_v[0].sp_thflags & TH_SYN, TH_SYN);
 		CHECK_EQ(spies[0]->s_v[0].sp_svc, want);
 		pass(&tn, a, b, 50000);

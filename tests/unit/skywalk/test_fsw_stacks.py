@@ -15,7 +15,6 @@ from bsdcore import netstat
 from bsdcore.sockets import Socket
 from bsdcore.stack import IFF_UP, NEVER, Stack
 from nic import Caps, FaultSpec
-from skywalk._ffi import ffi, lib
 from xsock._switch import Switch
 
 POLLIN, POLLOUT, POLLERR = 1, 4, 8
@@ -113,11 +112,7 @@ def net(request: pytest.FixtureRequest) -> Iterator[Net]:
 
 
 def counters(net: Net) -> dict[str, int]:
-    raw = net.switch._switches["en0"]
-    count = lib.sk_fsw_stats(raw, ffi.NULL, 0)
-    out = ffi.new("uint64_t[]", count)
-    lib.sk_fsw_stats(raw, out, count)
-    return {ffi.string(lib.sk_fsw_stat_name(i)).decode(): out[i] for i in range(count)}
+    return net.switch.switches["en0"].statistics()
 
 
 def test_a_client_and_its_host_talk_to_one_far_stack(net: Net) -> None:
@@ -189,7 +184,7 @@ def test_the_peer_of_a_client_that_dies_is_reset() -> None:
     listener = net.listen(net.far, FAR, 80)
     ours, theirs = net.connect(net.client, listener)
     net.transfer((ours, theirs), size=1000)
-    lib.sk_netns_owner_abort(net.side.owner)  # as if its process had gone
+    net.side.owner.abort()  # as if its process had gone
     net.until(lambda: theirs.poll() & POLLERR)
     with pytest.raises(ConnectionResetError):
         theirs.recv(10, 0, 0)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from anyio.abc import ByteStream, ByteStreamConnectable, ObjectStream, ObjectStreamConnectable
 
 from xsock.nw._content import Message
 from xsock.nw._endpoint import Endpoint, EndpointLike
-from xsock.nw._options import TCP, DataMode, ProtocolOptions, mode_of
+from xsock.nw._options import (
+    TCP,
+    TLS,
+    TLV,
+    DataMode,
+    Framed,
+    LengthPrefixed,
+    Lines,
+    ProtocolOptions,
+    mode_of,
+)
 from xsock.nw._parameters import Parameters
 from xsock.nw._stack import Stack, current_stack
 
@@ -54,6 +64,15 @@ class MessagesConnectable(_Connectable, ObjectStreamConnectable[Message]):
         return stream
 
 
+@overload
+def as_anyio_connectable(
+    stack: Stack | None, to: EndpointLike, proto: TCP | TLS = ..., parameters: Parameters = ...
+) -> BytesConnectable: ...
+@overload
+def as_anyio_connectable(
+    stack: Stack | None, to: EndpointLike, proto: TLV | LengthPrefixed | Lines | Framed,
+    parameters: Parameters = ...,
+) -> MessagesConnectable: ...  # fmt: skip
 def as_anyio_connectable(
     stack: Stack | None, to: EndpointLike, proto: ProtocolOptions = _TCP,
     parameters: Parameters = _PARAMETERS,

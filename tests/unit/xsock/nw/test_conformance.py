@@ -20,7 +20,7 @@ from tests.helpers.nameserver import ADDRESS, name_server
 from xsock import _resolver, nw
 from xsock.nw._context import ContentContext
 from xsock.nw._endpoint import Endpoint
-from xsock.nw._ledger import Traffic
+from xsock.nw._ledger import Ledger, Traffic
 from xsock.nw._options import TCP
 from xsock.nw._parameters import Parameters
 from xsock.nw._resolve import Names
@@ -188,6 +188,30 @@ async def test_a_grant_is_the_stacks(net: Any) -> None:
     assert Voucher.redeem(Voucher(qos=QoS.USER_INITIATED).to_recipe(), net.stack) == Voucher()
 
 
+@pytest.mark.parametrize(("adopt", "level"), [("connection", QoS.DEFAULT), (None, QoS.BACKGROUND)])
+async def test_what_a_listeners_handlers_run_under(net: Any, adopt: Any, level: QoS) -> None:
+    """The client's own class, high as it is, gives its handler nothing."""
+    seen = []
+
+    async def handle(conn: Any) -> None:
+        assert await conn.receive_exactly(len(DATA)) == DATA
+        seen.append(nw.current_voucher().qos)
+
+    async def serve(listener: Any) -> None:
+        with qos(QoS.BACKGROUND):
+            await listener.run(handle, credit=1, adopt=adopt)
+
+    async with net.stack.listen(local=("127.0.0.1", 0)) as listener:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, listener)
+            with Voucher(service_class=ServiceClass.INTERACTIVE_VOICE, originator=PAYER).adopt():
+                async with net.stack.connection(listener.local) as near:
+                    await near.send(DATA)
+        with pytest.raises(ValueError, match="adopt"):
+            await listener.run(handle, adopt="packet")
+    assert seen == [level]
+
+
 # ---- racing ----
 
 
@@ -296,3 +320,24 @@ async def test_a_name_from_the_processs_resolver(anyio_backend: Any) -> None:
                 assert monitor.current.has_dns
     assert "A served.example." in server.asked
     assert ("served.example", "dns", 1) in {(r.name, r.source, r.count) for r in report.resolutions}
+
+
+async def test_a_stack_beside_the_processs(anyio_backend: Any) -> None:
+    """It resolves as the process does, and both charge the same originators."""
+    with xsock.Stack(nic="lo", dns=ADDRESS) as process, name_server(process, ZONE):
+        async with nw.Stack.host(process) as stack, stack.listen(local=("127.0.0.1", 0)) as lst:
+            with Voucher(originator=PAYER).adopt():
+                near = await stack.connect(("served.example", lst.port))
+                await near.send(DATA)
+                with process.socket(type=2) as sock:
+                    sock.sendto(DATA, (ADDRESS, 9))
+            far = await lst.accept()
+            assert await far.receive_exactly(len(DATA)) == DATA
+            number = process.host.originators.intern(PAYER)
+            assert stack.originators.intern(PAYER) == number
+            assert classes(stack, PAYER) == {ServiceClass.BEST_EFFORT}
+            own = Ledger(stack.originators, lambda: [process.core])
+            # The datagram, and the question for the name.
+            assert own[PAYER].total.bytes_out > len(DATA) + 28
+            near.abort()
+            far.abort()

@@ -26,7 +26,6 @@ async def test_echo(net: Any) -> None:
 async def test_a_connection_does_nothing_until_it_is_started(net: Any) -> None:
     async with net.stack.listen(local=("127.0.0.1", 0)) as listener:
         conn = net.stack.connection(listener.local)
-        assert conn.state is State.SETUP
         updates = conn.states()
         assert (await anext(updates)).state is State.SETUP
         conn.start()
@@ -258,3 +257,67 @@ async def test_leaving_the_stack_closes_what_is_open(anyio_backend: Any) -> None
         nw.current_stack()
     with pytest.raises(RuntimeError):
         stack.connection(("127.0.0.1", 1))
+
+
+async def test_a_tracked_send_says_when_it_was_acknowledged(net: Any) -> None:
+    near, far = await net.pair()
+    context = nw.ContentContext(track=True)
+    receipt = await near.send(b"x" * 1000, context)
+    assert isinstance(receipt, nw.SendReceipt)
+    assert receipt.accepted
+    with anyio.fail_after(2):
+        await receipt.acked()
+    assert receipt.is_acked
+    assert receipt.failed is None
+    far.abort()
+    net.stack.driver.pump()
+    with pytest.raises(nw.ConnectionReset):
+        await near.receive()
+    assert receipt.is_acked
+
+
+async def test_a_receipt_of_what_never_arrived_fails(net: Any) -> None:
+    near, far = await net.pair(nw.Parameters(), nw.Parameters(receive_window=4096))
+    receipt = await near.send(bytes(100_000), nw.ContentContext(track=True))
+    assert not receipt.is_acked
+    assert receipt.failed is None
+    far.abort()
+    with pytest.raises(anyio.BrokenResourceError):
+        await near.receive()
+    with pytest.raises(anyio.BrokenResourceError):
+        await receipt.acked()
+    assert isinstance(receipt.failed, nw.ConnectionReset)
+
+
+async def test_migrating_hands_the_work_over_and_closes_the_old_connection(net: Any) -> None:
+    async with net.stack.listen(local=("127.0.0.1", 0)) as listener:
+        old = await net.stack.connect(listener.local)
+
+        async def handover(new: nw.ByteConnection) -> None:
+            await new.send(b"moved")
+
+        new = await old.migrate(handover=handover)
+        assert old.state is State.CANCELLED
+        first, second = await listener.accept(), await listener.accept()
+        with pytest.raises(anyio.EndOfStream):
+            await first.receive()
+        assert await second.receive() == b"moved"
+        for conn in (new, first, second):
+            conn.abort()
+
+
+async def test_a_change_of_the_network_is_told(net: Any) -> None:
+    near, _far = await net.pair()
+    events, paths = near.events(), near.paths()
+    assert (await anext(paths)).is_satisfied
+    core = net.stack.driver.core
+    core.set_flags("lo0", 0, 1)
+    net.stack.path_watch.poll()
+    assert not (await anext(paths)).is_satisfied
+    assert not near.viable
+    core.set_flags("lo0", 1)
+    net.stack.path_watch.poll()
+    assert (await anext(paths)).is_satisfied
+    assert near.viable
+    kinds = [type(await anext(events)) for _ in range(4)]
+    assert kinds == [nw.PathChanged, nw.ViabilityChanged] * 2

@@ -35,7 +35,7 @@ async def test_batches_keep_boundaries_and_senders(net: Any) -> None:
         net.stack.datagram_socket(("127.0.0.1", 0)) as one,
         net.stack.datagram_socket(("127.0.0.1", 0)) as two,
     ):
-        sent = {one.port: [], two.port: []}
+        sent: dict[int, list[bytes]] = {one.port: [], two.port: []}
         for number in range(40):
             for source in (one, two):
                 data = bytes([number]) * (1 + number % 7)
@@ -69,7 +69,7 @@ async def test_a_batch_of_equal_ones_and_forwarding(net: Any) -> None:
         while moved < 64:
             with await middle.receive_batch() as batch:
                 moved += batch.forward(onward)
-        got = []
+        got: list[bytes] = []
         while len(got) < 64:
             with await end.receive_batch() as batch:
                 got += batch.copies()

@@ -72,7 +72,7 @@ def test_lines_round_trip(texts: list[str], end: str, cut: Any) -> None:
     lines = [text.encode() for text in texts]
     if end == "\r\n":
         lines = [line.rstrip(b"\r") for line in lines]
-    options = {"delimiter": end.encode()}
+    options: dict[str, Any] = {"delimiter": end.encode()}
     wire = encoded(LinesFramer(**options), [Message(line) for line in lines])
     assert [m.content for m in LinesFramer.feed(wire, cut, **options)] == lines
 

@@ -318,7 +318,7 @@ class Hello(Framer):
         head = ctl.parse_input(6)
         if head is None:
             return 6
-        if head != b"HELLO\n":
+        if bytes(head) != b"HELLO\n":
             raise ValueError("that is no hello")
         ctl.advance(6)
         ctl.schedule_wakeup(None)

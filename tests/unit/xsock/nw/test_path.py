@@ -9,6 +9,8 @@ import anyio
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 import xsock
 from tests.helpers.loops import LOOPS, Go, runner
@@ -143,6 +145,64 @@ def test_diff() -> None:
 )  # fmt: skip
 def test_interface_type(name: str, flags: int, expected: InterfaceType) -> None:
     assert interface_type(name, flags) is expected
+
+
+numbers = st.integers(0, 3)
+interfaces = st.builds(
+    InterfaceInfo,
+    name=st.sampled_from(["lo0", "en0", "en1", "wl0"]),
+    index=st.integers(1, 4),
+    type=st.sampled_from(InterfaceType),
+    mtu=st.integers(1280, 9000),
+    is_up=st.booleans(),
+    addresses=st.lists(
+        st.builds("10.{}.2.1/16".format, numbers) | st.builds("2001:db8:{}::1/64".format, numbers),
+        max_size=3,
+    ).map(tuple),
+    is_expensive=st.booleans(),
+    is_constrained=st.booleans(),
+)
+routes = st.builds(
+    RouteInfo,
+    destination=st.sampled_from(["0.0.0.0/0", "::/0", "10.1.0.0/16", "2001:db8:1::/64"]),
+    gateway=st.none() | st.just("10.0.2.2"),
+    interface=st.sampled_from(["lo0", "en0", "en1", "wl0"]),
+    is_reject=st.booleans(),
+)
+states = st.builds(
+    NetworkState,
+    st.lists(interfaces, max_size=4, unique_by=lambda item: item.name).map(tuple),
+    st.lists(routes, max_size=5).map(tuple),
+)
+choices = st.builds(
+    Parameters,
+    required_interface=st.none() | st.sampled_from(["en0", "wl0"]),
+    required_interface_type=st.none() | st.sampled_from(InterfaceType),
+    prohibited_interfaces=st.lists(st.sampled_from(["en0", "en1"]), max_size=1).map(tuple),
+    prohibit_expensive=st.booleans(),
+    prohibit_constrained=st.booleans(),
+    local_only=st.booleans(),
+)
+places = st.none() | st.sampled_from(
+    [Endpoint.parse(text) for text in ("10.1.2.3:1", "[2001:db8:1::9]:1", "a.example:1")]
+)
+
+
+@given(states, places, choices)
+def test_whatever_the_network(
+    state: NetworkState, endpoint: Endpoint | None, parameters: Parameters
+) -> None:
+    path = evaluate(state, endpoint, parameters)
+    assert path.is_satisfied == (path.reason is PathReason.NONE) == bool(path.interfaces)
+    for item in path.interfaces:
+        assert item.is_up
+        assert item.name not in parameters.prohibited_interfaces
+        assert not (parameters.prohibit_expensive and item.is_expensive)
+        assert parameters.required_interface in (None, item.name)
+    if path.local is not None:
+        own = [a.partition("/")[0] for item in path.interfaces for a in item.addresses]
+        assert path.local in own
+    assert path == evaluate(state, endpoint, parameters)
 
 
 # ---- a real stack ----

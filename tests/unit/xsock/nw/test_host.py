@@ -1,0 +1,61 @@
+"""A Stack beside the process's: sockets of one reach the other, and ports are shared."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from xsock import _wiring, nw
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def process() -> Iterator[_wiring.Stack]:
+    with _wiring.Stack(nic="lo") as stack:
+        yield stack
+
+
+@pytest.fixture
+def echo(process: _wiring.Stack) -> Iterator[int]:
+    """The port of a server with a socket of the process's Stack, in a thread."""
+    server = process.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen()
+
+    def serve() -> None:
+        conn, _ = server.accept()
+        with conn:
+            while data := conn.recv(65536):
+                conn.sendall(data)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield server.getsockname()[1]
+    thread.join()
+    server.close()
+
+
+async def test_a_socket_answers(anyio_backend: Any, process: Any, echo: int) -> None:
+    async with nw.Stack.host(process) as stack, stack.connection(("127.0.0.1", echo)) as conn:
+        await conn.send(bytes(100_000))
+        assert await conn.receive_exactly(100_000) == bytes(100_000)
+
+
+async def test_a_port_is_taken_once(anyio_backend: Any, process: Any) -> None:
+    async with nw.Stack.host(process) as stack, stack.listen(local=("127.0.0.1", 0)) as listener:
+        with process.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", listener.port))
+
+
+async def test_the_default_stack(
+    anyio_backend: Any, process: Any, echo: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wiring, "_default", process)
+    conn = await nw.connect("127.0.0.1", echo)
+    assert await nw.default_stack() is await nw.default_stack()
+    await conn.send(b"hello")
+    assert await conn.receive() == b"hello"
+    await conn.aclose()
+    (await nw.default_stack()).abort()
