@@ -189,9 +189,9 @@ def _nothing(_kept: object, _pointer: object) -> None:
     """What a view calls when it dies; the reference it held is dropped with it."""
 
 
-def _ended(held: set[int], idx: int, _kept: object, _pointer: object) -> None:
-    """The last view of a reserved packet is gone."""
-    held.discard(idx)
+def _ended(alive: list[bool], _kept: object, _pointer: object) -> None:
+    """The last slice of a view is gone."""
+    alive.clear()
 
 
 def _lent(pointer: Any, length: int, keeper: object) -> memoryview:
@@ -360,19 +360,19 @@ class Reservation(Sequence[memoryview]):
     Sending one ends its view: BufferError says that a slice of it is still held.
     """
 
-    __slots__ = ("_channel", "_held", "_idx", "_n", "_views")
+    __slots__ = ("_alive", "_channel", "_idx", "_n", "_views")
 
     def __init__(self, channel: Channel, idx: Any, n: int) -> None:
         self._channel = channel
         self._idx = idx
         self._n = n
-        self._held: set[int] = set()
-        self._views = [self._view(idx[i]) for i in range(n)]
+        self._alive: list[list[bool]] = [[] for _ in range(n)]
+        self._views = [self._view(i) for i in range(n)]
 
-    def _view(self, idx: int) -> memoryview:
-        raw = self._channel.raw
-        owned = ffi.gc(lib.sk_packet_data(raw, idx), partial(_ended, self._held, idx, raw))
-        self._held.add(idx)
+    def _view(self, i: int) -> memoryview:
+        raw, alive = self._channel.raw, [True]
+        self._alive[i] = alive
+        owned = ffi.gc(lib.sk_packet_data(raw, self._idx[i]), partial(_ended, alive, raw))
         return memoryview(ffi.buffer(owned, self._channel.params.buffer))
 
     def __len__(self) -> int:
@@ -393,8 +393,8 @@ class Reservation(Sequence[memoryview]):
         count = min(len(lengths), self._n)
         for i in range(count):
             self._views[i].release()
-            if self._idx[i] in self._held:
-                self._views[i] = self._view(self._idx[i])
+            if self._alive[i]:
+                self._views[i] = self._view(i)
                 raise BufferError("a slice of the packet is still held")
         column = ffi.new("uint32_t[]", list(lengths))
         result = lib.sk_transmit(self._channel.raw, self._idx, column, ffi.NULL, count)
@@ -407,7 +407,7 @@ class Reservation(Sequence[memoryview]):
     def _drop(self, count: int) -> None:
         self._idx += count
         self._n -= count
-        del self._views[:count]
+        del self._views[:count], self._alive[:count]
 
     def close(self) -> None:
         """Free what was not sent."""

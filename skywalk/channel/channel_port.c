@@ -48,6 +48,9 @@ struct channel_port {
 	int cp_ep;
 	struct sk_batch cp_batch; /* received, not yet handed up */
 	uint32_t cp_at;
+	/* Packets were refused: the descriptor stays readable from when there
+	 * is room again until sending is tried. */
+	bool cp_txblocked;
 };
 
 static struct channel_port *
@@ -205,12 +208,14 @@ cp_tx(struct port *pt, struct pkt **v, int n, uint64_t now)
 	uint64_t bytes = 0;
 
 	(void)now;
+	cp->cp_txblocked = false;
 	while (k < n) {
 		result = cp_send(cp, v[k]);
 		if (result == 0) {
 			/* Only now, so that what is there can be taken. */
 			channel_tx_flush(cp->cp_ch);
 			if (sk_channel_arm(cp->cp_ch, SK_TX) != 1) {
+				cp->cp_txblocked = true;
 				break;
 			}
 			continue;
@@ -396,8 +401,7 @@ cp_rx(struct port *pt, struct pkt **v, int n, uint64_t now)
 			bytes += v[k++]->p_pktlen;
 		}
 	}
-	if (k == 0) {
-		/* The sender has its turn after this one. */
+	if (k == 0 && !cp->cp_txblocked) {
 		channel_quieten(cp->cp_ch, DIR_TX);
 	}
 	stat_add(&pt->pt_stats.ps_rxpkts, (uint64_t)k);

@@ -143,7 +143,11 @@ def check_a_packet_given_cannot_be_written(factory: PairFactory) -> None:
             kept = room[0][:4]
             with pytest.raises(BufferError):
                 room.send([4])
+            again = room[0][:4]
             del kept
+            with pytest.raises(BufferError):
+                room.send([4])
+            del again
             view = room[0]
             assert room.send([4]) == 1
             with pytest.raises(ValueError, match="released"):

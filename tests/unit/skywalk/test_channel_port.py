@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,6 +96,28 @@ def patient(call: Callable[[], T]) -> T:
             return call()
         except InterruptedError:
             pass
+
+
+def test_a_refused_sender_is_woken_by_room() -> None:
+    """Also when the port is asked for packets in between, which quietens its descriptor."""
+    ends = open_pipe(ChannelParams(slots=4, packets=8))
+    with nic.Pool() as pool:
+        near, far = (channel_port(end, pool) for end in ends)
+        with near, far, select.epoll() as poller:
+            poller.register(near.fileno(), select.EPOLLIN)
+            frame = b"\x45" + bytes(30)
+            for _ in range(3):
+                near.send(frame)
+            with pytest.raises(BlockingIOError):
+                near.send(frame)
+            assert near.recv() is None
+            assert poller.poll(0) == []
+            assert far.recv() == frame
+            assert near.recv() is None
+            assert poller.poll(0) == [(near.fileno(), select.EPOLLIN)]
+            near.send(frame)
+            assert near.recv() is None
+            assert poller.poll(0) == []
 
 
 CHILD = """
