@@ -263,6 +263,10 @@ int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
  * call; so one connection carries several. A segment is of the best
  * class among its bytes, charged to whose the first is. What so receives is charged to origin as well. */
 int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
+/* Under which tag a connection that was accepted came in, as far as it may be
+ * known: the class of its handshake (BSD_SVC_CTL or BSD_SVC_BK from inside the process,
+ * what the DSCP stands for from outside), and the originator, 0 from outside. */
+int bsd_peer_tag(struct socket *so, int *svc, uint32_t *origin);
 /* Who sent and received how much: whole IP packets, by class. The first row is
  * nobody's (origin 0), the second of all originators beyond 256. */
 #define BSD_ORIGIN_OTHERS 0xffffffff
