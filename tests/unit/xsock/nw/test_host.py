@@ -59,3 +59,16 @@ async def test_the_default_stack(
     assert await conn.receive() == b"hello"
     await conn.aclose()
     (await nw.default_stack()).abort()
+
+
+async def test_a_stack_is_over_the_process_s(
+    anyio_backend: Any, process: Any, echo: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wiring, "_default", process)
+    async with nw.Stack() as stack, stack.connection(("127.0.0.1", echo)) as conn:
+        assert stack.originators is nw.Stack.host().originators
+        await conn.send(b"hello")
+        assert await conn.receive() == b"hello"
+    async with nw.Stack.loopback() as alone:
+        with pytest.raises(ConnectionRefusedError):
+            await alone.connect(("127.0.0.1", echo))
