@@ -109,7 +109,7 @@ class Stack:
         if isinstance(made, Core):
             self._driver = Driver(made)
         else:
-            self._driver = Driver(made.core, made.doorbell)
+            self._driver = Driver(made.core, made.doorbell, made.refresh)
 
     async def __aexit__(
         self,
