@@ -268,6 +268,10 @@ int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
  * grow with the window as in a buffer that SO_SNDBUF has not set. 0: as before.
  * Accepted sockets have it from their listener. */
 int bsd_set_ahead(struct socket *so, uint32_t ahead);
+/* Under which tag a connection that was accepted came in, as far as it may be
+ * known: the class of its handshake (BSD_SVC_CTL or BSD_SVC_BK from inside the process,
+ * what the DSCP stands for from outside), and the originator, 0 from outside. */
+int bsd_peer_tag(struct socket *so, int *svc, uint32_t *origin);
 /* Who sent and received how much: whole IP packets, by class. The first row is
  * nobody's (origin 0), the second of all originators beyond 256. */
 #define BSD_ORIGIN_OTHERS 0xffffffff

@@ -41,6 +41,19 @@ bsd_set_tag(struct socket *so, int svc, uint32_t origin)
 	return -error;
 }
 
+int
+bsd_peer_tag(struct socket *so, int *svc, uint32_t *origin)
+{
+	int error = api_enter(so);
+
+	if (error == 0) {
+		*svc = so->so_peersvc;
+		*origin = so->so_peerorigin;
+		api_leave(so);
+	}
+	return -error;
+}
+
 static void
 ledger_fill(const struct qos_row *r, struct bsd_ledger *v)
 {

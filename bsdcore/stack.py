@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from bsdcore._ffi import check, ffi, lib
 from bsdcore.sockets import Socket, address, new_handle
@@ -69,6 +70,8 @@ class Stack:
         check(lib.bsd_stack_new(config, out))
         self.name = name
         self.is_started = False
+        # Called in the thread that changed an interface or a route, after the change.
+        self.on_change: Callable[[], object] | None = None
         self.cdata = out[0]
         self.sysctl = Sysctl(self.cdata)
         if getattr(sys, "_is_gil_enabled", lambda: True)():
@@ -127,33 +130,43 @@ class Stack:
         """The index of interface *name*; OSError ENXIO if there is none."""
         return check(lib.bsd_if_index(self.cdata, name.encode()))
 
+    def _has_changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
+
     def set_flags(self, name: str, flags: int, clear: int = 0) -> None:
         """Set and clear IFF_* bits."""
         check(lib.bsd_if_flags(self.cdata, self.index(name), flags, clear))
+        self._has_changed()
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Bytes of the largest IP packet."""
         check(lib.bsd_if_mtu(self.cdata, self.index(name), mtu))
+        self._has_changed()
 
     def add_address(self, name: str, cidr: str) -> None:
         """Give interface *name* an address such as ``10.0.2.15/24``, and its prefix's route."""
         host, length = _prefix(cidr)
         check(lib.bsd_if_addaddr(self.cdata, self.index(name), address(host), length))
+        self._has_changed()
 
     def delete_address(self, name: str, host: str) -> None:
         """Take an address away."""
         check(lib.bsd_if_deladdr(self.cdata, self.index(name), address(host)))
+        self._has_changed()
 
     def add_route(self, prefix: str, gateway: str | None, name: str) -> None:
         """Reach *prefix* (``0.0.0.0/0``) by *gateway*, or directly, over interface *name*."""
         host, length = _prefix(prefix)
         via = ffi.NULL if gateway is None else address(gateway)
         check(lib.bsd_route_add(self.cdata, address(host), length, via, self.index(name)))
+        self._has_changed()
 
     def delete_route(self, prefix: str) -> None:
         """Forget a route."""
         host, length = _prefix(prefix)
         check(lib.bsd_route_del(self.cdata, address(host), length))
+        self._has_changed()
 
     def add_neighbour(self, name: str, host: str, mac: bytes) -> None:
         """A permanent link-layer entry."""

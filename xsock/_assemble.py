@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import nic
+from bsdcore import netstat
 from bsdcore.stack import IFF_UP, Stack
 from xsock._config import Config, ConfigError
 from xsock._host import Host
@@ -50,6 +51,7 @@ class Parts:
             self.stack.start()
             for rule in config.forward:
                 self._forward(rule)
+            self.stack.on_change = self._changed
         except BaseException:
             self.close()
             raise
@@ -77,6 +79,14 @@ class Parts:
         if gateway is not None:
             every = "::/0" if ":" in gateway else "0.0.0.0/0"
             self.stack.add_route(every, gateway, "en0")
+
+    def _changed(self) -> None:
+        """The stack's interfaces or routes are others: tell who has copies of them."""
+        for interface in netstat.interfaces(self.stack):
+            if interface.name != "lo0" and interface.name in self.switch.switches:
+                self.switch.set_addresses(interface.name, interface.addresses)
+        for client in tuple(self.clients):
+            client.outdate()
 
     def _wrapped(self, port: nic.Port) -> nic.Port:
         """Faults next to the wire, queues by class above them, the capture on top: it shows what

@@ -156,7 +156,10 @@ def _netstat(stack: Stack, what: str) -> Any:
 
     core = stack.core
     if what == "counters":
-        return netstat.counters(core)
+        return netstat.counters(core) | stack.switch.counters()
+    if what == "flows":
+        flows = [asdict(flow) for flow in stack.switch.netns.flows()]
+        return [flow | {"kind": flow["kind"].name, "state": flow["state"].name} for flow in flows]
     if what == "memory":
         return asdict(netstat.memory(core))
     lists: dict[str, Callable[..., list[Any]]] = {

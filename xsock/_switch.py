@@ -73,6 +73,14 @@ class Switch:
             lib.bsd_set_flow_event(stack, ffi.cast("void(*)(void *)", event), switch.raw)
         switch.set_wake(ffi.addressof(lib, "bsd_wake"), stack)
 
+    def counters(self) -> dict[str, int]:
+        """Of every flowswitch, as ``fsw.lo0.NAME``. Any thread may ask."""
+        return {
+            f"fsw.{name}.{counter}": value
+            for name, switch in tuple(self.switches.items())
+            for counter, value in switch.statistics().items()
+        }
+
     def set_addresses(self, name: str, cidrs: tuple[str, ...]) -> None:
         """Which addresses interface *name* has itself."""
         self.switches[name].set_addresses([cidr.partition("/")[0] for cidr in cidrs])

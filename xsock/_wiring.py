@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import bsdcore.stack
     from xsock._client import ClientParts
     from xsock._config import Config
+    from xsock._switch import Switch
 
 __all__ = ["Stack", "current", "default", "forget", "run_with"]
 
@@ -66,6 +67,12 @@ class Stack:
         from xsock._client import ClientParts
 
         return ClientParts(self._parts, doorbell)
+
+    @property
+    def switch(self) -> Switch:
+        """The flowswitches under it, and the namespace of ports that it shares with its clients."""
+        made: Switch = self._parts.switch
+        return made
 
     @property
     def clients(self) -> tuple[bsdcore.stack.Stack, ...]:

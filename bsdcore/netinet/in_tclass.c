@@ -329,12 +329,28 @@ udp_qostag(const struct socket *so, int svc, struct mbuf *m)
 	m->m_pkthdr.origin = so->so_origin;
 }
 
+/* Did it never leave the process? Then its metadata is its sender's. */
+static bool
+qos_islocal(const struct mbuf *m)
+{
+	const struct ifnet *ifp = m->m_pkthdr.rcvif;
+
+	return (m->m_flags & M_LOOP) ||
+	    (ifp != NULL && (ifp->if_flags & IFF_LOOPBACK_));
+}
+
+uint32_t
+qos_rxorigin(const struct mbuf *m)
+{
+	return qos_islocal(m) ? m->m_pkthdr.origin : 0;
+}
+
 int
 qos_rxsvc(const struct mbuf *m)
 {
 	const uint8_t *ip = m->m_data;
 
-	if (m->m_flags & M_LOOP) {
+	if (qos_islocal(m)) {
 		/* From ourselves: it is what its sender said. */
 		return m->m_pkthdr.svc < SVC_COUNT ? m->m_pkthdr.svc : SVC_BE;
 	}

@@ -96,6 +96,8 @@ void qos_input(struct socket *so, int svc, uint32_t n, uint32_t len);
 /* The class of a received packet as the receiver may know it; m_data at
  * its IP header. */
 int qos_rxsvc(const struct mbuf *m);
+/* Who is charged with it; 0 for what came from outside the process. */
+uint32_t qos_rxorigin(const struct mbuf *m);
 
 /* System background traffic is not to be sent by ifp now: m is to be refused
  * with ENOBUFS. */

@@ -69,6 +69,7 @@ tcp_parse(struct stack *s, struct mbuf *m, uint32_t off, struct tcpseg *sg)
 	sg->sg_segsz = sg->sg_count > 1 ? m->m_pkthdr.tso_segsz : 0;
 	sg->sg_iplen = m->m_pkthdr.len;
 	sg->sg_svc = (uint8_t)qos_rxsvc(m);
+	sg->sg_origin = qos_rxorigin(m);
 	sg->sg_ce = tcp_ecn_isce(m);
 	sg->sg_needoutput = sg->sg_hasiss = false;
 	sg->sg_hdrlen = off + hlen;

@@ -379,6 +379,14 @@ sc_connection(const struct synent *sc)
 	return tp;
 }
 
+/* Whose work the connection is: the handshake's last segment says. */
+static void
+sc_peertag(struct tcpcb *tp, const struct tcpseg *sg)
+{
+	tp->t_so->so_peersvc = sg->sg_svc;
+	tp->t_so->so_peerorigin = sg->sg_origin;
+}
+
 /* SOO_HOLDSYN. */
 static void
 sc_hold(struct tcpcb *ltp, const struct synent *sc)
@@ -567,6 +575,7 @@ tcp_syncache_room(struct tcpcb *ltp)
 			tp->t_flags |= TF_SYNCWND;
 		}
 		sg = *sc->sc_ack;
+		sc_peertag(tp, &sg);
 		sc_free(sy, sc);
 		TCPSTAT_INC(ltp->t_tcp, sc_completed);
 		tcp_input_conn(tp, &sg);
@@ -600,6 +609,7 @@ tcp_syncache_expand(struct tcpcb *ltp, struct tcpseg *sg, bool *reset)
 		}
 		return NULL;
 	}
+	sc_peertag(tp, sg);
 	tp->snd_nxt = tp->snd_max = tp->iss + 1;
 	if (!cookie) {
 		tp->t_rtttime = sc->sc_rexmts == 0 ? sc->sc_time : 0;

@@ -84,6 +84,7 @@ struct tcpseg {
 	uint32_t sg_hdrlen; /* IP's and TCP's: in front of sg_m's data */
 	uint32_t sg_wnd;    /* as on the wire until scaled */
 	uint32_t sg_iplen;  /* bytes with the IP header */
+	uint32_t sg_origin; /* qos_rxorigin() */
 	uint32_t sg_count;  /* wire segments merged into this one */
 	uint16_t sg_segsz;  /* payload of each, 0: just one */
 	uint8_t sg_svc;	    /* SVC_* */

@@ -64,14 +64,16 @@ struct socket {
 	int so_family; /* as created: AF_INET, AF_INET6, AF_LOCAL */
 	int so_type;
 	int so_protocol;
-	int so_error;	      /* pending, reported once */
-	uint32_t so_options;  /* SOO_* */
-	uint32_t so_state;    /* SS_* */
-	int so_linger;	      /* seconds, with SOO_LINGER */
-	int so_traffic_class; /* SVC_* */
-	uint32_t so_origin;   /* who is charged, 0 nobody (bsd_set_tag) */
-	uint8_t so_tagsvc;    /* with SOQ_TAGSVC */
-	uint8_t so_qosflags;  /* SOQ_* */
+	int so_error;		/* pending, reported once */
+	uint32_t so_options;	/* SOO_* */
+	uint32_t so_state;	/* SS_* */
+	int so_linger;		/* seconds, with SOO_LINGER */
+	int so_traffic_class;	/* SVC_* */
+	uint32_t so_origin;	/* who is charged, 0 nobody (bsd_set_tag) */
+	uint8_t so_tagsvc;	/* with SOQ_TAGSVC */
+	uint8_t so_qosflags;	/* SOQ_* */
+	uint8_t so_peersvc;	/* accepted: what the peer's handshake was of */
+	uint32_t so_peerorigin; /* and who was charged with it there */
 	int so_priority, so_mark;
 	uint32_t so_boundif; /* ifindex, 0 any */
 	uint64_t so_rcvtimeo,

@@ -60,6 +60,7 @@ class ClientLoop:
             wait = (at - self.stack.now()) / 1e9 if at < NEVER else left
             if select.select([self.doorbell], [], [], min(max(wait, 0), left))[0]:
                 os.eventfd_read(self.doorbell)
+                self.parts.refresh()
 
     def wait(self, sock: Socket, events: int) -> None:
         """Until one of *events* holds for *sock*."""

@@ -1,4 +1,5 @@
-"""Show a running stack: sockets (-an, the default), routes (-rn), counters (-s), interfaces (-i).
+"""Show a running stack: sockets (-an, the default), routes (-rn), counters (-s), interfaces (-i),
+ports and flows of all stacks of the process, those of its event loops too (--flows).
 
 xsock netstat -an
 """
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", action="store_true", help="routes")
     parser.add_argument("-s", action="store_true", help="counters that are not 0")
     parser.add_argument("-i", action="store_true", help="interfaces")
+    parser.add_argument("--flows", action="store_true", help="ports and flows, of clients too")
     parser.add_argument("--pid", type=int, help="whose stack; needed if there are several")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
@@ -25,8 +27,9 @@ def run(given: argparse.Namespace) -> int:
     """Ask and print."""
     from xsock._control import ask
 
-    chosen = [w for w, on in (("routes", given.r), ("counters", given.s), ("interfaces", given.i))
-              if on] or ["sockets"]  # fmt: skip
+    asked = {"sockets": given.a, "flows": given.flows, "routes": given.r,
+             "counters": given.s, "interfaces": given.i}  # fmt: skip
+    chosen = [what for what, on in asked.items() if on] or ["sockets"]
     for what in chosen:
         rows = ask(given.pid, "netstat", what=what)
         if given.json:
@@ -59,6 +62,19 @@ def _sockets(rows: list[dict[str, Any]]) -> list[str]:
     ])  # fmt: skip
 
 
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6"}
+
+
+def _flows(rows: list[dict[str, Any]]) -> list[str]:
+    heads = ("Proto", "Local Address", "Foreign Address", "Owner", "Pid", "State", "TCP",
+             "Ipkts", "Ibytes", "Opkts", "Obytes")  # fmt: skip
+    return table(heads, [
+        (PROTOCOLS.get(r["proto"], r["proto"]), _endpoint(r["local"]), _endpoint(r["foreign"]),
+         r["kind"].lower(), r["pid"], r["state"].lower() + ("*" if r["suspended"] else ""),
+         r["tcp"] or "-", r["rxpkts"], r["rxbytes"], r["txpkts"], r["txbytes"]) for r in rows
+    ])  # fmt: skip
+
+
 def _routes(rows: list[dict[str, Any]]) -> list[str]:
     heads = ("Destination", "Gateway", "Interface", "Mtu", "Use")
     return table(heads, [
@@ -79,5 +95,6 @@ def _counters(rows: dict[str, int]) -> list[str]:
 
 
 SHOW: dict[str, Callable[[Any], list[str]]] = {
-    "sockets": _sockets, "routes": _routes, "interfaces": _interfaces, "counters": _counters,
+    "sockets": _sockets, "flows": _flows, "routes": _routes, "interfaces": _interfaces,
+    "counters": _counters,
 }  # fmt: skip

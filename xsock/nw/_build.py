@@ -21,6 +21,7 @@ from xsock.nw._sockets import (
     abort,
     configure,
     dial,
+    peer_voucher,
     set_int,
 )
 
@@ -72,6 +73,7 @@ class Build:
 
         def accept(handle: Any, peer: Endpoint) -> Connection:
             connection = self.make(driver, peer, self)
+            connection._came_under = peer_voucher(handle, self.stack.originators)
             connection._accept(handle)
             return connection  # type: ignore[no-any-return]
 

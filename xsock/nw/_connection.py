@@ -35,7 +35,7 @@ from xsock.nw._errors import (
 from xsock.nw._path import evaluate
 from xsock.nw._report import Attempt, DataTransferReport, EstablishmentReport, Resolution, TCPInfo
 from xsock.nw._tag import Tag
-from xsock.nw._voucher import Adoption, ServiceClass, adoption
+from xsock.nw._voucher import Adoption, ServiceClass, Voucher, adoption
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -210,6 +210,7 @@ class Connection(AsyncResource, TypedAttributeProvider):
         self._started_at = 0.0
         self._tag = Tag(build.stack.originators, self.parameters.service_class)
         self._adopted: Adoption | None = None
+        self._came_under: Voucher | None = None  # accepted: what its handshake was sent under
         self._ready_at = 0.0
 
     def __repr__(self) -> str:

@@ -34,6 +34,8 @@ from xsock.nw._sockets import (
     set_int,
     socket_attributes,
 )
+from xsock.nw._tag import Tag
+from xsock.nw._voucher import ServiceClass, Voucher, current_adopted
 from xsock.nw._wait import TURN_OPS
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from xsock.nw._build import Build
+    from xsock.nw._context import ContentContext
     from xsock.nw._loop import Driver
     from xsock.nw._parameters import Parameters
     from xsock.nw._wait import Waiter
@@ -64,11 +67,16 @@ def _sender(packed: bytes) -> Endpoint:
 
 
 class _Plug:
-    """A datagram socket on the driver: waiting, receiving in batches, sending in batches."""
+    """A datagram socket on the driver: waiting, receiving in batches, sending in batches.
 
-    def __init__(self, driver: Driver, handle: Any, overflow: str) -> None:
+    *tag* was begun with the socket. A datagram's packet is made in the call that sends it,
+    so a change of the tag has nothing to flush.
+    """
+
+    def __init__(self, driver: Driver, handle: Any, overflow: str, tag: Tag) -> None:
         self.driver = driver
         self.handle = handle
+        self.tag = tag
         self.overflow = overflow
         self.dropped = 0
         self.slot = driver.watch(handle, self)
@@ -143,10 +151,19 @@ class _Plug:
 
     # ---- out ----
 
-    def send_now(self, parts: Sequence[Any], to: Any) -> int:
-        """Queue datagrams; how many were taken."""
+    def send_now(
+        self,
+        parts: Sequence[Any],
+        to: Any,
+        held: Voucher | None,
+        context: ContentContext | None = None,
+    ) -> int:
+        """Queue datagrams under the voucher *held*; how many were taken."""
         if self.handle is None:
             raise anyio.ClosedResourceError
+        tag = self.tag
+        if held is not tag.voucher or context is not tag.context:
+            tag.change(self.handle, held, context)
         try:
             sent = self.driver.loop.send_batch(self.handle, parts, to)
         except OSError as why:
@@ -158,18 +175,24 @@ class _Plug:
         self.driver.soon()
         return sent
 
-    async def send(self, parts: Sequence[Any], to: Any) -> int:
-        """Queue datagrams; those without room wait, or are dropped and counted."""
+    async def send(
+        self, parts: Sequence[Any], to: Any, context: ContentContext | None = None
+    ) -> int:
+        """Queue datagrams; those without room wait, or are dropped and counted.
+
+        All go under the voucher that is adopted here and now.
+        """
+        held = current_adopted()
         self._ops += 1
         if not self._ops % TURN_OPS or self.driver.waits.is_cancelled():
             await self.driver.waits.checkpoint()
-        sent = self.send_now(parts, to)
+        sent = self.send_now(parts, to, held, context)
         while sent < len(parts):
             if self.overflow != "block":
                 self.dropped += len(parts) - sent
                 break
             await anyio.sleep(ROOM_POLL)
-            sent += self.send_now(parts[sent:], to)
+            sent += self.send_now(parts[sent:], to, held, context)
         return sent
 
 
@@ -180,7 +203,7 @@ class DatagramConnection(Connection, UnreliableObjectStream[Message]):
 
     async def _establish(self) -> None:
         handle, _options = await self._build.dial(self)
-        self._plug = _Plug(self._driver, handle, self.parameters.overflow)
+        self._plug = _Plug(self._driver, handle, self.parameters.overflow, self._tag)
 
     def _release(self, error: NetworkError | None = None) -> None:
         if self._plug is not None:
@@ -224,8 +247,10 @@ class DatagramConnection(Connection, UnreliableObjectStream[Message]):
     async def send(self, item: Message | Buffer) -> None:
         """Send one datagram; MessageTooLarge if it does not fit."""
         plug = await self._ready_plug()
-        data = item.content if isinstance(item, Message) else item
-        await plug.send((data,), None)
+        if isinstance(item, Message):
+            await plug.send((item.content,), None, item.context)
+        else:
+            await plug.send((item,), None)
 
     async def send_many(self, items: Sequence[Buffer]) -> int:
         """Send datagrams in one call; how many were taken."""
@@ -238,7 +263,10 @@ class DatagramConnection(Connection, UnreliableObjectStream[Message]):
         if self._plug is None:
             self._check_alive()
             return 0
-        return self._plug.send_now(views, None)
+        return self._plug.send_now(views, None, current_adopted())
+
+    def set_service_class(self, service_class: ServiceClass | None) -> None:
+        self._tag.choose(None if self._plug is None else self._plug.handle, service_class)
 
     @property
     def local(self) -> Endpoint | None:
@@ -287,7 +315,9 @@ class DatagramSocket(AsyncResource):
             self.state = State.FAILED
             raise NetworkError(-result, endpoint=self.local)
         self.local = name_of(handle, lib.bsd_getsockname) or self.local
-        self._plug = _Plug(self._driver, handle, self.parameters.overflow)
+        tag = Tag(self._build.stack.originators, self.parameters.service_class)
+        tag.begin(handle)
+        self._plug = _Plug(self._driver, handle, self.parameters.overflow, tag)
         self._driver.datagram_sockets.add(self)
         self.state = State.READY
 

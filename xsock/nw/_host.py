@@ -16,7 +16,8 @@ __all__ = ["Beside"]
 class Beside:
     """A client of *process*, or of the process's default Stack; close() frees it.
 
-    *core* is to be run whenever *doorbell*, an eventfd that is read first, is readable.
+    *core* is to be run whenever *doorbell*, an eventfd that is read first, is readable;
+    refresh() comes in between.
     """
 
     def __init__(self, process: Any = None) -> None:
@@ -27,6 +28,7 @@ class Beside:
             os.close(self.doorbell)
             raise
         self.core: Core = self._client.stack
+        self.refresh = self._client.refresh
 
     def close(self) -> None:
         """Reset what is open."""

@@ -189,11 +189,15 @@ class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
         so many at a time of one address; more are reset. *credit*: take so many in all, then
         return once they are served. A handler that raises aborts its connection; the exception is
         logged, or with ``on_error="raise"`` ends the run. *adopt*: a handler runs under the voucher
-        that came with its connection, which on the wire is none, whatever its packets' class;
-        None: under the one that run() does. Returns when the listener is closed.
+        that came with its connection's handshake: background stays background, the
+        originator is charged if it is in this process, and no class is raised, whatever the
+        packets say. None: under the one that run() does. Returns when the listener is closed.
         """
         if adopt not in ("connection", None):
-            raise ValueError(f"adopt: 'connection' or None is allowed, not {adopt!r}")
+            raise ValueError(
+                f"adopt: 'connection' or None is allowed, not {adopt!r}; what single packets "
+                "came under is not kept"
+            )
         self.start()
         task_status.started()
         peers: Counter[str] = Counter()
@@ -202,7 +206,10 @@ class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
         async def serve(conn: C, peer: str) -> None:
             nonlocal running
             if adopt is not None:
-                adoption.set(None)  # of this task alone
+                # Of this task alone, so nobody has to leave it.
+                adoption.set(None)
+                if conn._came_under is not None:
+                    conn._came_under.adopt().__enter__()
             try:
                 async with conn:
                     await handler(conn)

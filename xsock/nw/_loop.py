@@ -49,9 +49,14 @@ class Watcher(Protocol):
 
 
 class Driver:
-    """Runs *core* on the running event loop until close()."""
+    """Runs *core* on the running event loop until close().
 
-    def __init__(self, core: Core, fd: int | None = None) -> None:
+    *fd* is its doorbell where it has one, and *refresh* is called when that rang.
+    """
+
+    def __init__(
+        self, core: Core, fd: int | None = None, refresh: Callable[[], None] | None = None
+    ) -> None:
         self.core = core
         self.waits: Waits = here()
         self.turn = 0
@@ -66,6 +71,7 @@ class Driver:
         self._watchers: list[Watcher | None] = []
         self._call_soon = self.waits.call_soon
         self._doorbell = fd
+        self._refresh = refresh
         self.waits.attach(fd, self.pump if fd is None else self._rung)
 
     def remember(self, connection: Connection) -> None:
@@ -109,6 +115,8 @@ class Driver:
         assert self._doorbell is not None
         with suppress(BlockingIOError):
             os.eventfd_read(self._doorbell)
+        if self._refresh is not None and not self.is_closed:
+            self._refresh()
         self.pump()
 
     def pump(self) -> None:

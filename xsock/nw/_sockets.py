@@ -15,10 +15,12 @@ from xsock.nw._endpoint import Endpoint
 from xsock.nw._errors import NetworkError
 from xsock.nw._loop import WRITE
 from xsock.nw._options import IP, TCP, ProtocolOptions, layer
+from xsock.nw._voucher import QoS, Voucher
 
 if TYPE_CHECKING:
     from xsock.nw._loop import Driver
     from xsock.nw._parameters import Parameters
+    from xsock.nw._voucher import Originators
     from xsock.nw._wait import Waiter
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "dial",
     "endpoint_of",
     "name_of",
+    "peer_voucher",
     "set_int",
     "socket_attributes",
 ]
@@ -110,6 +113,21 @@ def get_int(handle: Any, level: int, name: int) -> int:
     if (result := lib.bsd_getsockopt(handle, level, name, value, length)) < 0:
         raise NetworkError(-result)
     return int(value[0])
+
+
+def peer_voucher(handle: Any, originators: Originators) -> Voucher | None:
+    """The voucher that an accepted connection came in under; None: it says nothing.
+
+    The peer's originator if it is in this process. Background work stays in the
+    background; no class is more than the default.
+    """
+    svc, origin = ffi.new("int *"), ffi.new("uint32_t *")
+    if lib.bsd_peer_tag(handle, svc, origin) < 0:
+        return None
+    originator = originators.originator(origin[0])
+    if svc[0] in (lib.BSD_SVC_BK, lib.BSD_SVC_BK_SYS):
+        return Voucher(qos=QoS.BACKGROUND, originator=originator)
+    return None if originator is None else Voucher(originator=originator)
 
 
 def close(handle: Any) -> None:

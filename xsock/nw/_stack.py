@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar, Token
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 import anyio
@@ -43,8 +44,9 @@ _current: ContextVar[Stack] = ContextVar("xsock.nw stack")
 class Stack:
     """The network of one event loop, and the owner of every background task.
 
-    Use it in ``async with``. Leaving closes everything: what was sent has *close_timeout*
-    seconds to arrive, then connections are reset. Inside, current_stack() is this one.
+    Without *core* it is over the process's network, as host() makes it. Use it in
+    ``async with``. Leaving closes everything: what was sent has *close_timeout* seconds
+    to arrive, then connections are reset. Inside, current_stack() is this one.
     """
 
     def __init__(
@@ -54,20 +56,27 @@ class Stack:
         names: Names | None = None,
         close_timeout: float = CLOSE_TIMEOUT,
     ) -> None:
-        self._make_core = core or _loopback
+        self.originators = Originators()
+        if core is None:
+            from xsock import _vouch, _wiring
+
+            process = _wiring.default()
+            core = partial(Beside, process)
+            names = names or Names(process.host)
+            self.originators = _vouch.originators_of(process.host)
+        self._make_core = core
         self._core: Core | Beside | None = None
         self._driver: Driver | None = None
         self._token: Token[Stack] | None = None
         self.close_timeout = close_timeout
         self.names = names or Names()
-        self.originators = Originators()
         self._path_watch: PathWatch | None = None
         self._watching: Task | None = None
 
     @classmethod
-    def loopback(cls) -> Stack:
+    def loopback(cls, *, names: Names | None = None) -> Stack:
         """A Stack by itself, with nothing but a loopback interface."""
-        return cls(_loopback)
+        return cls(_loopback, names=names)
 
     @classmethod
     def host(cls, process: Any = None) -> Stack:
@@ -77,7 +86,7 @@ class Stack:
         from xsock import _vouch, _wiring
 
         process = process or _wiring.default()
-        stack = cls(lambda: Beside(process), names=Names(process.host))
+        stack = cls(partial(Beside, process), names=Names(process.host))
         stack.originators = _vouch.originators_of(process.host)
         return stack
 
@@ -100,7 +109,7 @@ class Stack:
         if isinstance(made, Core):
             self._driver = Driver(made)
         else:
-            self._driver = Driver(made.core, made.doorbell)
+            self._driver = Driver(made.core, made.doorbell, made.refresh)
 
     async def __aexit__(
         self,

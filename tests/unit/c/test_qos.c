@@ -367,6 +367,39 @@ TEST(a_receiver_learns_the_class_without_elevation)
 	tn_free(&tn);
 }
 
+/* Who connects, as the accepting side may know it: all of it inside a stack,
+ * nothing that helps the peer from outside. */
+TEST(an_accepted_connection_knows_its_peer)
+{
+	struct tcpnet tn;
+	struct bsd_addr at = tn_addr(1, 80);
+	uint32_t origin = 7;
+	int svc = -1;
+
+	setup(&tn);
+	for (int i = 0; i < 2; i++) {
+		struct socket *head, *a, *b;
+
+		CHECK_EQ(bsd_socket(tn.tn_s[0], AF_INET, SOCK_STREAM, 0, &head),
+		    0);
+		CHECK_EQ(bsd_socket(tn.tn_s[i], AF_INET, SOCK_STREAM, 0, &a), 0);
+		CHECK_EQ(bsd_bind(head, &at), 0);
+		CHECK_EQ(bsd_listen(head, 5), 0);
+		CHECK_EQ(bsd_set_tag(a, SVC_BK, 5), 0);
+		CHECK_EQ(bsd_connect(a, &at, 0), -EINPROGRESS);
+		tn_sleep(&tn, TN_SEC);
+		CHECK_EQ(bsd_accept(head, 0, &b, NULL), 0);
+		CHECK_EQ(bsd_peer_tag(b, &svc, &origin), 0);
+		CHECK_EQ(svc, i == 0 ? SVC_BK : SVC_BE); /* unmarked */
+		CHECK_EQ(origin, i == 0 ? 5u : 0u);
+		bsd_abort(a);
+		bsd_abort(b);
+		bsd_close(head);
+		tn_sleep(&tn, TN_SEC);
+	}
+	tn_free(&tn);
+}
+
 TEST(marks_by_interface_and_originator)
 {
 	static const struct {
@@ -711,6 +744,7 @@ TEST(a_class_queue_stops_its_own_senders_and_drops_nothing)
 TESTS(RUN(options_by_number), RUN(linux_names_choose_a_class_too),
     RUN(each_datagram_may_have_its_class),
     RUN(a_receiver_learns_the_class_without_elevation),
+    RUN(an_accepted_connection_knows_its_peer),
     RUN(marks_by_interface_and_originator),
     RUN(one_connection_carries_several_classes),
     RUN(acks_and_syns_are_control_unless_in_the_background),

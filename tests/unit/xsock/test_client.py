@@ -10,8 +10,10 @@ from functools import partial
 import pytest
 
 from bsdcore import netstat
+from bsdcore.stack import IFF_UP
 from bsdcore.stack import Stack as Core
 from tests.helpers.clientloop import POLLERR, POLLIN, ClientLoop, family
+from xsock._client import UNSHARED
 from xsock._wiring import Stack
 
 LO = "127.0.0.1"
@@ -231,3 +233,42 @@ def test_in_a_forked_child_a_client_is_dead(host: Stack, loop: ClientLoop) -> No
         with accepted:
             accepted.sendall(b"alive")
             assert loop.receive(sock, 5) == b"alive"
+
+
+def test_what_changes_on_the_host_changes_on_its_clients() -> None:
+    with Stack(nic="usernet") as host, ClientLoop(host) as loop:
+        core, en0 = host.core, netstat.interfaces(loop.stack)[1]
+        before = (en0.mtu, en0.addresses, {route.destination for route in routes(loop)})
+
+        def now() -> tuple[object, ...]:
+            ((mtu, addresses),) = (
+                (each.mtu, each.addresses)
+                for each in netstat.interfaces(loop.stack)
+                if each.name == en0.name
+            )
+            return mtu, addresses, {route.destination for route in routes(loop)}
+
+        core.add_address("en0", "198.51.100.9/24")
+        core.add_route("192.0.2.0/24", "10.0.2.2", "en0")
+        core.set_mtu("en0", 1400)
+        assert now() == before
+        more = {"198.51.100.0/24", "192.0.2.0/24"}
+        after = (1400, (*before[1], "198.51.100.9/24"), before[2] | more)
+        loop.until(lambda: now() == after)
+        sock = loop.listen("198.51.100.9", 8082)
+        assert sock.getsockname()[0] == "198.51.100.9"
+        core.delete_route("192.0.2.0/24")
+        core.delete_address("en0", "198.51.100.9")
+        core.set_mtu("en0", before[0])
+        loop.until(lambda: now() == before)
+        core.set_flags("en0", 0, IFF_UP)
+        loop.until(lambda: (netstat.interfaces(loop.stack)[1].flags & IFF_UP) == 0)
+
+
+def routes(loop: ClientLoop) -> list[netstat.Route]:
+    """Those over en0 that others share."""
+    return [
+        route
+        for route in netstat.routes(loop.stack)
+        if route.interface == "en0" and not route.flags & UNSHARED
+    ]

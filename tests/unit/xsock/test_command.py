@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import xsock
+from tests.helpers.clientloop import ClientLoop
 from xsock import _control
 from xsock.__main__ import main
 from xsock.cli.netstat import table
@@ -108,6 +109,37 @@ def test_netstat_and_ping_ask_a_running_stack(
             assert stack.core.sysctl["net.inet.tcp.delack"] == 7
             assert main(["sysctl", "--pid", pid, "net.inet.tcp.delack=100000"]) == 1
             assert "is not in 1..499" in capsys.readouterr().err
+        finally:
+            listening.close()
+
+
+def test_netstat_shows_the_clients_flows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with (
+        xsock.Stack(nic="lo") as stack,
+        stack.socket() as listener,
+        stack.socket() as taken,
+        ClientLoop(stack) as loop,
+    ):
+        listener.bind(("127.0.0.1", 8080))
+        listener.listen()
+        sock = loop.connect("127.0.0.1", 8080)
+        port = sock.getsockname()[1]
+        taken.bind(("0.0.0.0", 8090))
+        listening = _control.Control(stack)
+        try:
+            assert main(["netstat", "--flows"]) == 0
+            lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+            ends = ["tcp", f"127.0.0.1.{port}", "127.0.0.1.8080"]
+            (mine,) = (row for row in lines if row[:3] == ends)
+            assert mine[3:7] == ["client", str(os.getpid()), "attached", "open"]
+            assert int(mine[7]) >= 1
+            assert int(mine[9]) >= 2
+            assert ["tcp", "*.8090", "*.*", "host"] in [row[:4] for row in lines]
+            assert main(["netstat", "-s"]) == 0
+            assert "fsw.lo0." in capsys.readouterr().out
         finally:
             listening.close()
 

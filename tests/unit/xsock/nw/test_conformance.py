@@ -212,6 +212,37 @@ async def test_what_a_listeners_handlers_run_under(net: Any, adopt: Any, level: 
     assert seen == [level]
 
 
+@pytest.mark.parametrize("voucher", [
+    Voucher(qos=QoS.BACKGROUND, originator=PAYER),
+    Voucher(originator=OTHER),
+    Voucher(),
+])  # fmt: skip
+async def test_a_handler_works_for_who_connected(net: Any, voucher: Voucher) -> None:
+    """Its answers are charged to the client, and stay in the background."""
+    seen = []
+
+    async def handle(conn: Any) -> None:
+        seen.append(nw.current_voucher())
+        await conn.send(await conn.receive())
+
+    async def connect(address: Any) -> None:
+        with voucher.adopt():
+            async with net.stack.connection(address) as near:
+                await near.send(DATA)
+                assert await near.receive_exactly(len(DATA)) == DATA
+
+    async with (
+        net.stack.listen(local=("127.0.0.1", 0)) as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(connect, listener.local)
+        await listener.run(handle, credit=1)
+    assert seen == [voucher]
+    if voucher.originator is not None:
+        sent = net.stack.ledger[voucher.originator].classes[voucher.effective_class]
+        assert sent.bytes_out > 2 * len(DATA)
+
+
 # ---- racing ----
 
 
@@ -309,7 +340,10 @@ async def test_a_name_from_the_processs_resolver(anyio_backend: Any) -> None:
     """The connection is over the loop's own stack, the question over the process's."""
     with xsock.Stack(nic="lo", dns=ADDRESS) as process, name_server(process, ZONE) as server:
         names = Names(process.host)
-        async with nw.Stack(names=names) as stack, stack.listen(local=("127.0.0.1", 0)) as lst:
+        async with (
+            nw.Stack.loopback(names=names) as stack,
+            stack.listen(local=("127.0.0.1", 0)) as lst,
+        ):
             async with stack.connection(("served.example", lst.port)) as near:
                 far = await lst.accept()
                 await near.send(DATA)

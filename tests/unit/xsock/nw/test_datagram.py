@@ -105,3 +105,33 @@ async def test_a_cancelled_receive_consumes_nothing(net: Any) -> None:
             await far.receive()
         assert scope.cancelled_caught
         assert (await far.receive())[0] == b"b"
+
+
+async def test_datagrams_go_under_the_voucher_of_their_send(net: Any) -> None:
+    payer = nw.Originator("tenant-7")
+    urgent = nw.Voucher(service_class=nw.ServiceClass.INTERACTIVE_VOICE, originator=payer)
+    signal = nw.ContentContext(service_class=nw.ServiceClass.SIGNALING)
+
+    def seen(originator: nw.Originator | None) -> dict[nw.ServiceClass, int]:
+        classes = net.stack.ledger[originator].classes
+        return {kind: n for kind, traffic in classes.items() if (n := traffic.packets_out)}
+
+    async with (
+        net.stack.datagram_socket(("127.0.0.1", 0)) as far,
+        net.stack.connection(far.local, nw.UDP()) as near,
+    ):
+        await near.send(b"plain")
+        with urgent.adopt():
+            await near.send(b"voice")
+            await near.send(nw.Message(b"signal", signal))
+            assert await near.send_many([b"a", b"b"]) == 2
+            await far.send(b"back", near.local)
+            assert await far.send_many([(b"c", near.local), (b"d", near.local)]) == 2
+        assert await far.send_many([(b"e", near.local)]) == 1
+        near.set_service_class(nw.ServiceClass.OAM)
+        await near.send(b"oam")
+        assert seen(payer) == {
+            nw.ServiceClass.INTERACTIVE_VOICE: 6,
+            nw.ServiceClass.SIGNALING: 1,
+        }
+        assert seen(None) == {nw.ServiceClass.BEST_EFFORT: 2, nw.ServiceClass.OAM: 1}

@@ -4,8 +4,10 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 
+from bsdcore import netstat
 from xsock import _wiring, nw
 
 pytestmark = pytest.mark.anyio
@@ -59,3 +61,28 @@ async def test_the_default_stack(
     assert await conn.receive() == b"hello"
     await conn.aclose()
     (await nw.default_stack()).abort()
+
+
+async def test_a_stack_is_over_the_process_s(
+    anyio_backend: Any, process: Any, echo: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wiring, "_default", process)
+    async with nw.Stack() as stack, stack.connection(("127.0.0.1", echo)) as conn:
+        assert stack.originators is nw.Stack.host().originators
+        await conn.send(b"hello")
+        assert await conn.receive() == b"hello"
+    async with nw.Stack.loopback() as alone:
+        with pytest.raises(ConnectionRefusedError):
+            await alone.connect(("127.0.0.1", echo))
+
+
+async def test_a_change_of_the_process_s_network_arrives(anyio_backend: Any) -> None:
+    with _wiring.Stack(nic="usernet") as process:
+        async with nw.Stack.host(process) as stack:
+            process.core.set_mtu("en0", 1400)
+            process.core.add_address("en0", "198.51.100.9/24")
+            with anyio.fail_after(10):
+                while netstat.interfaces(stack.driver.core)[1].mtu != 1400:
+                    await anyio.lowlevel.checkpoint()
+            async with stack.listen(local=("198.51.100.9", 0)) as listener:
+                assert listener.local.name == "198.51.100.9"
