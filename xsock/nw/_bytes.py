@@ -758,8 +758,8 @@ class TCPConnection(ByteConnection):
         return max(0, info[48] - info[49] - info[34]) + info[38]
 
     async def wait_send_capacity(self, count: int = 1) -> None:
-        """Wait until a send would be taken at once."""
-        if not self._is_ready:
+        """Wait until a send would be taken at once; raises as send() if none will ever be."""
+        if not self._is_ready or self._is_finished or self._send_error is not None:
             await self._ready_to_send()
         if self._is_sending:
             raise anyio.BusyResourceError("sending to")
@@ -771,6 +771,8 @@ class TCPConnection(ByteConnection):
             await self._writable()
         finally:
             self._is_sending = False
+        if not self._is_ready:
+            self._check_alive()
 
     def set_service_class(self, service_class: ServiceClass | None) -> None:
         self._tag.choose(self._so, service_class, self._submit_first)
