@@ -547,6 +547,33 @@ class TCPConnection(ByteConnection):
             return self._receipt()
         return None
 
+    async def submit_whole(self, data: bytes) -> bool:
+        """Send all of *data* at once, as send() does; False: nothing was, it would wait or fail.
+
+        Cancelled, it has sent nothing.
+        """
+        driver = self._driver
+        self._ops += 1
+        if self._checked != driver.turn:
+            self._checked = driver.turn
+            if driver.waits.is_cancelled():
+                await driver.waits.checkpoint()
+        if not self._ops % TURN_OPS:
+            await driver.waits.checkpoint()
+        size, room = len(data), self._words[self._room]
+        if (
+            not self._is_ready or self._is_finished or self._send_error is not None
+            or self._is_sending or size > SMALL or size > room
+        ):  # fmt: skip
+            return False
+        self._go_under()
+        self._words[self._room] = room - size
+        self._keys.append(self._slot | size << 32)
+        self._parts.append(data)
+        if not driver.is_due:
+            driver.soon()
+        return True
+
     def _receipt(self) -> SendReceipt:
         """For everything that was sent up to now."""
         self._submit_first()

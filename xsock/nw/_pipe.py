@@ -22,7 +22,7 @@ from xsock.nw._errors import Category, HandshakeError
 from xsock.nw._framer import Framer, FramerControl
 from xsock.nw._outbox import Buffer, Outbox
 
-__all__ = ["FramedStream", "Pipe"]
+__all__ = ["READ", "FramedStream", "Pipe"]
 
 READ: Final = 64 * 1024
 
@@ -47,6 +47,12 @@ class Pipe:
     def is_broken(self) -> bool:
         """Something committed did not get out, and nothing will."""
         return self._outbox.error is not None or self.ctl.error is not None
+
+    @property
+    def has_output(self) -> bool:
+        """Something committed is not below yet, or never will be."""
+        outbox = self._outbox
+        return bool(outbox.size or outbox.is_flushing or self.ctl.written) or self.is_broken
 
     # ---- life ----
 
