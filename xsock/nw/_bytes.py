@@ -574,6 +574,19 @@ class TCPConnection(ByteConnection):
             driver.soon()
         return True
 
+    def submit_rest(self, data: bytes) -> None:
+        """Queue *data*, the rest of what has to go out whole, even beyond the high-water mark."""
+        if self._is_ready and not self._is_finished and self._send_error is None:
+            self._keys.append(self._slot | len(data) << 32)
+            self._parts.append(data)
+            self._words[self._room] = 0
+            self._driver.soon()
+
+    @property
+    def is_writable(self) -> bool:
+        """A send would take something, or raise."""
+        return self._so is None or bool(lib.bsd_poll(self._so) & (WRITE | ENDED))
+
     def _receipt(self) -> SendReceipt:
         """For everything that was sent up to now."""
         self._submit_first()

@@ -2,9 +2,11 @@
 
 Sends of several tasks take turns, the higher priority first and in the order they came
 among equals; a message sent in parts keeps its turn to its end. Until a message has its
-turn, a cancelled or expired send has done nothing. From then on it is committed: over a
-ByteConnection the rest of it goes out with the next operation even if its sender was
-cancelled; over any other stream the connection breaks, since nobody knows what went out.
+turn, and over TCP until there is room for some of it, a cancelled or expired send has done
+nothing. From then on it is committed: if its sender is cancelled then, Cancelled is raised
+and yet all of it is sent. Over TCP the stack takes the rest at once, beyond the high-water
+mark; over TLS it goes out with the next operation or aclose(); over a stream that does not
+say what it took the connection breaks, since nobody knows what went out.
 """
 
 from __future__ import annotations
@@ -336,6 +338,7 @@ class MessageConnection(anyio.abc.ObjectStream[Message]):
         await self._turns.enter(context.priority)
         try:
             await self._pipe.push()
+            await self._pipe.wait_room()
         except BaseException:
             self._turns.leave()
             raise

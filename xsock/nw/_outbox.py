@@ -1,9 +1,10 @@
 """Bytes on their way to a lower stream: in order and whole, whatever is cancelled.
 
 What is put here has been committed: a protocol above has numbered, encrypted or framed it,
-and half of it on the wire would spoil all that follows. Over a stream with ``try_send``
-and ``wait_send_capacity`` (a ByteConnection) a cancelled flush() keeps the rest for the next
-one. Any other ByteStream does not say how much of a cancelled send it took, so there the
+and half of it on the wire would spoil all that follows. Over TCP a cancelled flush() leaves
+the rest to the stack, beyond the high-water mark. Over another stream with ``try_send``
+and ``wait_send_capacity`` (a ByteConnection) it keeps the rest for the next one. Any other
+ByteStream does not say how much of a cancelled send it took, so there the
 outbox breaks, and every later flush() says so.
 """
 
@@ -33,6 +34,7 @@ class Outbox:
         "_flushed",
         "_parts",
         "_send",
+        "_submit_rest",
         "_try_send",
         "_wait",
         "error",
@@ -43,6 +45,7 @@ class Outbox:
     def __init__(self, stream: anyio.abc.ByteStream) -> None:
         self._send = stream.send
         self._try_send: Callable[[Any], int] | None = getattr(stream, "try_send", None)
+        self._submit_rest: Any = getattr(stream, "submit_rest", None)
         self._wait: Any = getattr(stream, "wait_send_capacity", None)
         self._parts: deque[Buffer] = deque()
         self.is_flushing = False
@@ -145,9 +148,13 @@ class Outbox:
             self.forget()
             raise
         except BaseException:
-            # Cancelled: the rest, own copies of it, waits for the next flush.
+            # Cancelled: the rest, own copies of it, goes out nevertheless.
             rest = b"".join([data, *self._parts])
             self._parts.clear()
+            if self._submit_rest is not None:
+                self.size = 0
+                self._submit_rest(rest)
+                raise
             self._parts.append(rest)
             self.size = len(rest)
             raise

@@ -142,6 +142,11 @@ class Pipe:
         if self._outbox.size:
             await self._outbox.flush()
 
+    async def wait_room(self) -> None:
+        """Until the stream below would take something, as far as it can tell."""
+        while getattr(self.stream, "is_writable", True) is False:
+            await self.stream.wait_send_capacity()  # type: ignore[attr-defined]
+
     # ---- in ----
 
     async def fill(self) -> None:

@@ -285,6 +285,21 @@ async def test_a_cancelled_send_is_all_or_nothing(pair: Messages) -> None:
     assert got[-1] == b"last"
 
 
+async def test_cancelled_after_its_commit_a_message_goes_out_by_itself(pair: Messages) -> None:
+    near, far = pair
+    for text in (BLOCKING, b"not sent"):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(near.send, text)
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+        assert scope.cancelled_caught
+    with anyio.fail_after(5):
+        assert (await far.receive()).content == BLOCKING  # near does nothing more
+        await near.send(b"next")
+        assert (await far.receive()).content == b"next"
+
+
 async def test_a_cancelled_receive_loses_nothing(pair: Messages) -> None:
     near, far = pair
     dice = random.Random(8)
