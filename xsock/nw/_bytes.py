@@ -547,6 +547,46 @@ class TCPConnection(ByteConnection):
             return self._receipt()
         return None
 
+    async def submit_whole(self, data: bytes) -> bool:
+        """Send all of *data* at once, as send() does; False: nothing was, it would wait or fail.
+
+        Cancelled, it has sent nothing.
+        """
+        driver = self._driver
+        self._ops += 1
+        if self._checked != driver.turn:
+            self._checked = driver.turn
+            if driver.waits.is_cancelled():
+                await driver.waits.checkpoint()
+        if not self._ops % TURN_OPS:
+            await driver.waits.checkpoint()
+        size, room = len(data), self._words[self._room]
+        if (
+            not self._is_ready or self._is_finished or self._send_error is not None
+            or self._is_sending or size > SMALL or size > room
+        ):  # fmt: skip
+            return False
+        self._go_under()
+        self._words[self._room] = room - size
+        self._keys.append(self._slot | size << 32)
+        self._parts.append(data)
+        if not driver.is_due:
+            driver.soon()
+        return True
+
+    def submit_rest(self, data: bytes) -> None:
+        """Queue *data*, the rest of what has to go out whole, even beyond the high-water mark."""
+        if self._is_ready and not self._is_finished and self._send_error is None:
+            self._keys.append(self._slot | len(data) << 32)
+            self._parts.append(data)
+            self._words[self._room] = 0
+            self._driver.soon()
+
+    @property
+    def is_writable(self) -> bool:
+        """A send would take something, or raise."""
+        return self._so is None or bool(lib.bsd_poll(self._so) & (WRITE | ENDED))
+
     def _receipt(self) -> SendReceipt:
         """For everything that was sent up to now."""
         self._submit_first()
@@ -758,8 +798,8 @@ class TCPConnection(ByteConnection):
         return max(0, info[48] - info[49] - info[34]) + info[38]
 
     async def wait_send_capacity(self, count: int = 1) -> None:
-        """Wait until a send would be taken at once."""
-        if not self._is_ready:
+        """Wait until a send would be taken at once; raises as send() if none will ever be."""
+        if not self._is_ready or self._is_finished or self._send_error is not None:
             await self._ready_to_send()
         if self._is_sending:
             raise anyio.BusyResourceError("sending to")
@@ -771,6 +811,8 @@ class TCPConnection(ByteConnection):
             await self._writable()
         finally:
             self._is_sending = False
+        if not self._is_ready:
+            self._check_alive()
 
     def set_service_class(self, service_class: ServiceClass | None) -> None:
         self._tag.choose(self._so, service_class, self._submit_first)

@@ -48,6 +48,12 @@ class Framer:
     is_pure: ClassVar[bool] = False
     max_size: int = MESSAGE_MAX
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for method, shortcut in (("handle_output", "encode"), ("handle_input", "decode")):
+            if method in cls.__dict__ and f"{shortcut}_whole" not in cls.__dict__:
+                setattr(cls, f"{shortcut}_whole", None)  # the inherited one is not for this
+
     def start(self, ctl: FramerControl) -> StartResult:
         """The stream below is ready. A framer with a handshake answers WILL_MARK_READY."""
         return StartResult.READY
@@ -68,6 +74,14 @@ class Framer:
 
     def check_output(self, msg: Message) -> None:
         """Raise to refuse a message that is to be sent, whole; the connection goes on."""
+
+    encode_whole: ClassVar[Callable[..., bytes | None] | None] = None
+    """encode_whole(self, message): the bytes of a whole message, or None. A shortcut, optional,
+    for what handle_output() would write; only for framers without a state of output."""
+
+    decode_whole: ClassVar[Callable[..., Message | None] | None] = None
+    """decode_whole(self, data): the message if the input, between two messages, is exactly
+    one, or None. Only for framers without a state of input between messages."""
 
     def wakeup(self, ctl: FramerControl) -> None:
         """The time given to schedule_wakeup() has come."""
@@ -271,6 +285,15 @@ class FramerControl:
         """Raise what ended the connection; each time a new exception with that as its cause."""
         if self.error is not None:
             raise ProtocolError(message=f"{self.framer.label}: {self.error}") from self.error
+
+    @property
+    def is_between(self) -> bool:
+        """Between two messages in both directions: the framer's shortcuts may be taken."""
+        return not (
+            self._in.size or self._skip or self._forward or self.delivered or self._out.size
+            or self._out_forward or self.written or self._passes_input or self._passes_output
+            or self.at_eof or self.error is not None
+        )  # fmt: skip
 
     def feed_input(self, data: Buffer) -> None:
         """Bytes have come. An error is kept, and raised by check()."""

@@ -39,6 +39,22 @@ class _Counted(Framer):
     def _kind(self, msg: Message) -> bytes:
         return b""
 
+    def encode_whole(self, message: Message) -> bytes | None:
+        content = message.content
+        size = len(content)
+        if type(content) is not bytes or size > self.max_size:
+            return None
+        return self._kind(message) + size.to_bytes(self._length_bytes, self._byteorder) + content
+
+    def decode_whole(self, data: bytes) -> Message | None:
+        header = self._header
+        cut = header - self._length_bytes
+        length = int.from_bytes(data[cut:header], self._byteorder)
+        if len(data) != header + length or length > self.max_size:
+            return None
+        kind = self._message(data[:cut])
+        return Message(data[header:], kind.context, kind.type)
+
     def handle_input(self, ctl: FramerControl) -> int:
         header = self._header
         while (head := ctl.parse_input(header)) is not None:

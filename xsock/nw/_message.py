@@ -2,9 +2,11 @@
 
 Sends of several tasks take turns, the higher priority first and in the order they came
 among equals; a message sent in parts keeps its turn to its end. Until a message has its
-turn, a cancelled or expired send has done nothing. From then on it is committed: over a
-ByteConnection the rest of it goes out with the next operation even if its sender was
-cancelled; over any other stream the connection breaks, since nobody knows what went out.
+turn, and over TCP until there is room for some of it, a cancelled or expired send has done
+nothing. From then on it is committed: if its sender is cancelled then, Cancelled is raised
+and yet all of it is sent. Over TCP the stack takes the rest at once, beyond the high-water
+mark; over TLS it goes out with the next operation or aclose(); over a stream that does not
+say what it took the connection breaks, since nobody knows what went out.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from xsock.nw._framers import framer_of
 from xsock.nw._intake import Assembler
 from xsock.nw._options import ProtocolOptions
 from xsock.nw._outbox import Buffer
-from xsock.nw._pipe import Pipe
+from xsock.nw._pipe import READ, Pipe
 
 __all__ = ["MessageConnection", "frame"]
 
@@ -40,16 +42,16 @@ BATCH: Final = 64 * 1024  # bytes framed before they are sent
 class _Turns:
     """Who sends next. Entered before a message, left after it."""
 
-    __slots__ = ("_serial", "_taken", "_waiting")
+    __slots__ = ("_serial", "_waiting", "is_taken")
 
     def __init__(self) -> None:
-        self._taken = False
+        self.is_taken = False
         self._serial = itertools.count()
         self._waiting: list[tuple[float, int, anyio.Event]] = []
 
     async def enter(self, priority: float) -> None:
-        if not self._taken:
-            self._taken = True
+        if not self.is_taken:
+            self.is_taken = True
             return
         event = anyio.Event()
         entry = (-priority, next(self._serial), event)
@@ -68,7 +70,7 @@ class _Turns:
         if self._waiting:
             heapq.heappop(self._waiting)[2].set()
         else:
-            self._taken = False
+            self.is_taken = False
 
 
 class _Outcomes:
@@ -129,6 +131,9 @@ class MessageConnection(anyio.abc.ObjectStream[Message]):
         self._is_final = False
         self._readying: anyio.Lock | None = None
         self._stored: Exception | None = None
+        self._encode: Any = None  # the shortcuts for a whole message, if there are any
+        self._decode: Any = None
+        self._submit: Any = None
 
     @property
     def framer(self) -> Framer:
@@ -157,6 +162,10 @@ class MessageConnection(anyio.abc.ObjectStream[Message]):
                 await self._pipe.ready()
                 await self._put_above()
                 self._is_ready = True
+                if self.framer.is_pure:
+                    self._decode = self.framer.decode_whole
+                    self._submit = getattr(self.stream, "submit_whole", None)
+                    self._encode = self.framer.encode_whole if self._submit else None
 
     async def _put_above(self) -> None:
         """Protocols that the framer asked for come between it and the messages."""
@@ -185,6 +194,8 @@ class MessageConnection(anyio.abc.ObjectStream[Message]):
 
     async def receive(self) -> Message:
         """The next message, or what receive_partial() left of it."""
+        if self._decode is not None and (message := await self._receive_whole()) is not None:
+            return message
         await self._gather(math.inf)
         return self._inbox.take()
 
@@ -196,6 +207,22 @@ class MessageConnection(anyio.abc.ObjectStream[Message]):
         context = self._inbox.message.context
         data, is_complete = self._inbox.take_some(at_most)
         return Chunk(data, context, is_complete)
+
+    async def _receive_whole(self) -> Message | None:
+        """A message that comes in one read and alone; None: _gather() goes on, or raises."""
+        inbox, pipe = self._inbox, self._pipe
+        if self._is_closed or inbox.is_complete or inbox.size or not pipe.ctl.is_between:
+            return None
+        with self._reading:
+            try:
+                data = await pipe.stream.receive(READ)
+            except anyio.EndOfStream:
+                pipe.ctl.feed_eof()
+                return None
+            message: Message | None = self._decode(data)
+            if message is None:
+                pipe.ctl.feed_input(data)
+            return message
 
     async def _gather(self, size: float) -> None:
         """Until so many bytes of a message are here, or its last."""
@@ -226,9 +253,30 @@ class MessageConnection(anyio.abc.ObjectStream[Message]):
         message = item if isinstance(item, Message) else Message(item)
         if context is not None:
             message = Message(message.content, context, message.type)
+        if self._encode is not None and await self._send_whole(message):
+            return
         await self.send_partial(
             message.content, message.context, end_of_message=True, type=message.type
         )
+
+    async def _send_whole(self, message: Message) -> bool:
+        """Send what needs no waiting and has no terms; False: nothing has happened."""
+        turns, pipe = self._turns, self._pipe
+        if (
+            message.context is not DEFAULT_MESSAGE or turns.is_taken or self._is_final
+            or self._is_closed or pipe.ctl.error is not None or pipe.has_output
+        ):  # fmt: skip
+            return False
+        pipe.ctl.framer.check_output(message)
+        data = self._encode(message)
+        if data is None:
+            return False
+        turns.is_taken = True
+        try:
+            done: bool = await self._submit(data)
+        finally:
+            turns.leave()
+        return done
 
     async def send_partial(
         self, data: Buffer, context: ContentContext = DEFAULT_MESSAGE, *,
@@ -290,6 +338,7 @@ class MessageConnection(anyio.abc.ObjectStream[Message]):
         await self._turns.enter(context.priority)
         try:
             await self._pipe.push()
+            await self._pipe.wait_room()
         except BaseException:
             self._turns.leave()
             raise

@@ -1,9 +1,10 @@
 """Bytes on their way to a lower stream: in order and whole, whatever is cancelled.
 
 What is put here has been committed: a protocol above has numbered, encrypted or framed it,
-and half of it on the wire would spoil all that follows. Over a stream with ``try_send``
-and ``wait_send_capacity`` (a ByteConnection) a cancelled flush() keeps the rest for the next
-one. Any other ByteStream does not say how much of a cancelled send it took, so there the
+and half of it on the wire would spoil all that follows. Over TCP a cancelled flush() leaves
+the rest to the stack, beyond the high-water mark. Over another stream with ``try_send``
+and ``wait_send_capacity`` (a ByteConnection) it keeps the rest for the next one. Any other
+ByteStream does not say how much of a cancelled send it took, so there the
 outbox breaks, and every later flush() says so.
 """
 
@@ -29,14 +30,25 @@ JOIN_MAX: Final = 64 * 1024  # bytes; one copy of so much costs less than a seco
 class Outbox:
     """The sending half of *stream*, of which this is the only user."""
 
-    __slots__ = ("_flushed", "_flushing", "_parts", "_send", "_try_send", "_wait", "error", "size")
+    __slots__ = (
+        "_flushed",
+        "_parts",
+        "_send",
+        "_submit_rest",
+        "_try_send",
+        "_wait",
+        "error",
+        "is_flushing",
+        "size",
+    )
 
     def __init__(self, stream: anyio.abc.ByteStream) -> None:
         self._send = stream.send
         self._try_send: Callable[[Any], int] | None = getattr(stream, "try_send", None)
+        self._submit_rest: Any = getattr(stream, "submit_rest", None)
         self._wait: Any = getattr(stream, "wait_send_capacity", None)
         self._parts: deque[Buffer] = deque()
-        self._flushing = False
+        self.is_flushing = False
         self._flushed: anyio.Event | None = None
         self.error: BaseException | None = None
         self.size = 0  # bytes not yet handed down
@@ -59,8 +71,8 @@ class Outbox:
 
     def flush_nowait(self) -> bool:
         """Hand down what the stream takes without waiting; True if that was all."""
-        if self._try_send is None or self._flushing or self.error is not None:
-            return not self.size and not self._flushing
+        if self._try_send is None or self.is_flushing or self.error is not None:
+            return not self.size and not self.is_flushing
         while self.size:
             data = self._take()
             try:
@@ -79,19 +91,19 @@ class Outbox:
     async def flush(self) -> None:
         """Hand everything down; returns when the lower stream has taken it."""
         while self.size:
-            if self._flushing:
+            if self.is_flushing:
                 await self._wait_flushed()
                 continue
             if self.error is not None:
                 raise ConnectionBroken(message="an earlier send was cut short") from self.error
-            self._flushing = True
+            self.is_flushing = True
             try:
                 if self._try_send is not None:
                     await self._flush_by_parts()
                 else:
                     await self._flush_whole()
             finally:
-                self._flushing = False
+                self.is_flushing = False
                 if self._flushed is not None:
                     self._flushed.set()
                     self._flushed = None
@@ -136,9 +148,13 @@ class Outbox:
             self.forget()
             raise
         except BaseException:
-            # Cancelled: the rest, own copies of it, waits for the next flush.
+            # Cancelled: the rest, own copies of it, goes out nevertheless.
             rest = b"".join([data, *self._parts])
             self._parts.clear()
+            if self._submit_rest is not None:
+                self.size = 0
+                self._submit_rest(rest)
+                raise
             self._parts.append(rest)
             self.size = len(rest)
             raise

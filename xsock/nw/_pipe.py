@@ -22,7 +22,7 @@ from xsock.nw._errors import Category, HandshakeError
 from xsock.nw._framer import Framer, FramerControl
 from xsock.nw._outbox import Buffer, Outbox
 
-__all__ = ["FramedStream", "Pipe"]
+__all__ = ["READ", "FramedStream", "Pipe"]
 
 READ: Final = 64 * 1024
 
@@ -47,6 +47,12 @@ class Pipe:
     def is_broken(self) -> bool:
         """Something committed did not get out, and nothing will."""
         return self._outbox.error is not None or self.ctl.error is not None
+
+    @property
+    def has_output(self) -> bool:
+        """Something committed is not below yet, or never will be."""
+        outbox = self._outbox
+        return bool(outbox.size or outbox.is_flushing or self.ctl.written) or self.is_broken
 
     # ---- life ----
 
@@ -135,6 +141,11 @@ class Pipe:
         self._collect()
         if self._outbox.size:
             await self._outbox.flush()
+
+    async def wait_room(self) -> None:
+        """Until the stream below would take something, as far as it can tell."""
+        while getattr(self.stream, "is_writable", True) is False:
+            await self.stream.wait_send_capacity()  # type: ignore[attr-defined]
 
     # ---- in ----
 

@@ -215,6 +215,36 @@ async def test_large_and_small_sends_keep_their_order(net: Any) -> None:
     assert got == b"".join(parts)
 
 
+async def test_wait_send_capacity_of_a_connection_that_ends(net: Any) -> None:
+    near, far = await net.pair()
+    while near.try_send(bytes(50_000)):
+        net.stack.driver.pump()
+    seen = []
+
+    async def wait() -> None:
+        try:
+            await near.wait_send_capacity()
+        except anyio.ClosedResourceError as error:
+            seen.append(error)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            near.abort()
+    assert len(seen) == 1
+    with pytest.raises(anyio.ClosedResourceError):
+        await near.wait_send_capacity()
+    far.abort()
+
+
+async def test_wait_send_capacity_after_send_eof(net: Any) -> None:
+    near, _ = await net.pair()
+    await near.send_eof()
+    with pytest.raises(anyio.ClosedResourceError):
+        await near.wait_send_capacity()
+
+
 async def test_wait_send_capacity(net: Any) -> None:
     near, far = await net.pair()
     while near.try_send(bytes(50_000)):

@@ -21,6 +21,7 @@ from xsock.nw._errors import (
     ProtocolError,
 )
 from xsock.nw._framer import Framer, FramerControl, StartResult
+from xsock.nw._framers import LengthPrefixedFramer
 from xsock.nw._message import MessageConnection, frame
 from xsock.nw._options import TLS, TLV, LengthPrefixed, Lines
 
@@ -205,6 +206,46 @@ async def test_who_waits_for_one_that_never_comes_hears_of_the_end(pair: Message
         await near.aclose()
 
 
+# ---- shortcuts ----
+
+
+async def test_shortcuts_and_the_long_way_mix(net: Any) -> None:
+    near, far = await net.pair()
+    out, into = frame(near, TLV()), frame(far, TLV())
+    for text in (b"", b"one", b"x" * 20_000):
+        await out.send(Message(text, type=7))
+        await out.send(bytearray(text))
+        got = [await into.receive(), await into.receive()]
+        assert [(each.content, each.type) for each in got] == [(text, 7), (text, 0)]
+    with pytest.raises(OverflowError):
+        await out.send(Message(b"x", type=1 << 32))
+    part = ContentContext()
+    await out.send_partial(b"to", part)
+    async with anyio.create_task_group() as group:
+        group.start_soon(out.send, b"next")
+        await anyio.wait_all_tasks_blocked()
+        await out.send_partial(b"gether", part, end_of_message=True)
+    assert [(await into.receive()).content for _ in range(2)] == [b"together", b"next"]
+    await out.send(b"last", FINAL_MESSAGE)
+    with pytest.raises(anyio.ClosedResourceError):
+        await out.send(b"more")
+    assert await contents(into) == [b"last"]
+    await out.aclose()
+    with pytest.raises(anyio.ClosedResourceError):
+        await out.send(b"more")
+    with pytest.raises(anyio.ClosedResourceError):
+        await out.receive()
+
+
+def test_a_framer_that_overrides_has_no_inherited_shortcut() -> None:
+    class Loud(LengthPrefixedFramer):
+        def handle_output(self, ctl: FramerControl, *said: Any) -> None:
+            super().handle_output(ctl, *said)
+
+    assert Loud.encode_whole is None
+    assert Loud.decode_whole is LengthPrefixedFramer.decode_whole is not None
+
+
 # ---- cancellation ----
 
 
@@ -242,6 +283,21 @@ async def test_a_cancelled_send_is_all_or_nothing(pair: Messages) -> None:
     assert set(sent) <= set(got)
     assert len(sent) < 150
     assert got[-1] == b"last"
+
+
+async def test_cancelled_after_its_commit_a_message_goes_out_by_itself(pair: Messages) -> None:
+    near, far = pair
+    for text in (BLOCKING, b"not sent"):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(near.send, text)
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+        assert scope.cancelled_caught
+    with anyio.fail_after(5):
+        assert (await far.receive()).content == BLOCKING  # near does nothing more
+        await near.send(b"next")
+        assert (await far.receive()).content == b"next"
 
 
 async def test_a_cancelled_receive_loses_nothing(pair: Messages) -> None:

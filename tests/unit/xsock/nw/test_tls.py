@@ -232,7 +232,7 @@ async def test_small_and_large_sends_are_few_sends_below(pair: Any) -> None:
         while len(got) < 1000 + len(data):
             got += await far.receive()
     assert got == b"x" * 1000 + data
-    assert len(wire.sends) == len(data) // 65536
+    assert len(wire.sends) == len(data) // 262_144
     # 16 KiB of plain text in each record: a record costs 22 bytes more.
     assert sum(wire.sends) == len(data) + 64 * 22
 
