@@ -226,6 +226,10 @@ tcp_sndbuf_grow(struct tcpcb *tp)
 	uint64_t max = (uint64_t)TCPTUN(tp->t_tcp, autosndbuf_max);
 	uint64_t want = 2ull * tp->snd_cwnd;
 
+	if (sb->sb_ahead != 0) {
+		/* Of a buffer of two windows one is in flight. */
+		max = max / 2 + sb->sb_ahead;
+	}
 	if ((sb->sb_flags & SB_AUTOSIZE) == 0 || sb->sb_hiwat >= max ||
 	    want <= sb->sb_hiwat ||
 	    (sb->sb_ahead == 0 && sb->sb_cc < sb->sb_hiwat / 8 * 5) ||
