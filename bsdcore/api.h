@@ -263,6 +263,11 @@ int bsd_evq_wait(struct evq *q, struct bsd_event *v, int n, int64_t timeout);
  * call; so one connection carries several. A segment is of the best
  * class among its bytes, charged to whose the first is. What so receives is charged to origin as well. */
 int bsd_set_tag(struct socket *so, int svc, uint32_t origin);
+/* A TCP socket's room to send is what is missing to *ahead* bytes not sent yet
+ * (bounded by kern.ipc.maxsockbuf); what is on its way does not count, and may
+ * grow with the window as in a buffer that SO_SNDBUF has not set. 0: as before.
+ * Accepted sockets have it from their listener. */
+int bsd_set_ahead(struct socket *so, uint32_t ahead);
 /* Under which tag a connection that was accepted came in, as far as it may be
  * known: the class of its handshake (BSD_SVC_CTL or BSD_SVC_BK from inside the process,
  * what the DSCP stands for from outside), and the originator, 0 from outside. */

@@ -530,6 +530,18 @@ bsd_setsockopt(struct socket *so, int level, int name, const void *val,
 }
 
 int
+bsd_set_ahead(struct socket *so, uint32_t ahead)
+{
+	int error = api_enter(so);
+
+	if (error == 0) {
+		error = sosetahead(so, ahead);
+		api_leave(so);
+	}
+	return -error;
+}
+
+int
 bsd_getsockopt(struct socket *so, int level, int name, void *val, size_t *len)
 {
 	struct sockopt sopt = { .sopt_dir = SOPT_GET,

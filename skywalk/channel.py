@@ -360,10 +360,11 @@ class Reservation(Sequence[memoryview]):
     Sending one ends its view: BufferError says that a slice of it is still held.
     """
 
-    __slots__ = ("_alive", "_channel", "_idx", "_n", "_views")
+    __slots__ = ("_alive", "_channel", "_column", "_idx", "_n", "_views")
 
     def __init__(self, channel: Channel, idx: Any, n: int) -> None:
         self._channel = channel
+        self._column = idx  # keeps what _idx, once moved on, points into
         self._idx = idx
         self._n = n
         self._alive: list[list[bool]] = [[] for _ in range(n)]

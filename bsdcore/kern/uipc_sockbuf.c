@@ -63,7 +63,27 @@ sbspace(const struct sockbuf *sb)
 	}
 	cc = sb->sb_hiwat - sb->sb_cc;
 	mem = sb->sb_mbmax - sb->sb_mbcnt;
-	return u32min(cc, mem);
+	cc = u32min(cc, mem);
+	if (sb->sb_ahead != 0) {
+		uint32_t unsent = sb->sb_cc - u32min(sb->sb_sent, sb->sb_cc);
+
+		cc = unsent < sb->sb_ahead ?
+		    u32min(cc, sb->sb_ahead - unsent) :
+		    0;
+	}
+	return cc;
+}
+
+bool
+sbwriteable(const struct sockbuf *sb)
+{
+	uint32_t space = sbspace(sb);
+
+	if (sb->sb_ahead != 0) {
+		return (uint64_t)space * 3 >= sb->sb_ahead;
+	}
+	/* Linux's tcp_poll(): while a third of the buffer is free. */
+	return space > 0 && (uint64_t)sb->sb_cc * 3 <= (uint64_t)sb->sb_hiwat * 2;
 }
 
 int

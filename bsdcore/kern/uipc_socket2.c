@@ -22,11 +22,9 @@ so_closed(const struct socket *so)
 		   (SS_ISCONNECTED | SS_ISCONNECTING | SS_ISDISCONNECTING)) == 0;
 }
 
-/* Linux's tcp_poll(): writable while a third of the buffer is free. */
 static int
 sopoll_stream(const struct socket *so, bool rcvshut, bool sndshut)
 {
-	const struct sockbuf *snd = &so->so_snd;
 	int ev = 0;
 
 	if ((rcvshut && sndshut) || so_closed(so)) {
@@ -38,9 +36,7 @@ sopoll_stream(const struct socket *so, bool rcvshut, bool sndshut)
 	if (so->so_rcv.sb_cc > 0 && so->so_rcv.sb_cc >= so->so_rcv.sb_lowat) {
 		ev |= POLLIN;
 	}
-	if (sndshut ||
-	    (sbspace(snd) > 0 &&
-		(uint64_t)snd->sb_cc * 3 <= (uint64_t)snd->sb_hiwat * 2)) {
+	if (sndshut || sbwriteable(&so->so_snd)) {
 		ev |= POLLOUT;
 	}
 	if (so->so_hasoob ||
@@ -268,6 +264,7 @@ so_inherit_space(struct socket *so, const struct socket *head)
 	(void)sbreserve(&so->so_snd, head->so_snd.sb_hiwat);
 	so->so_rcv.sb_flags |= head->so_rcv.sb_flags & SB_AUTOSIZE;
 	so->so_snd.sb_flags |= head->so_snd.sb_flags & SB_AUTOSIZE;
+	so->so_snd.sb_ahead = head->so_snd.sb_ahead;
 }
 
 struct socket *

@@ -96,6 +96,29 @@ so_setbuf(struct socket *so, struct sockbuf *sb, int val, bool force)
 	return error;
 }
 
+int
+sosetahead(struct socket *so, uint32_t ahead)
+{
+	struct sockbuf *sb = &so->so_snd;
+	uint64_t max = (uint64_t)so->so_stack->s_so->sos_sb_max;
+	int error = 0;
+
+	if (so->so_proto->pr_flags & PR_ATOMIC || so->so_family == AF_LOCAL) {
+		return EOPNOTSUPP;
+	}
+	if (ahead != 0) {
+		ahead = u32max((uint32_t)u64min(ahead, max), SNDBUF_MIN);
+	}
+	if (ahead > sb->sb_hiwat) {
+		error = sbreserve(sb, ahead);
+	}
+	if (error == 0) {
+		sb->sb_ahead = ahead;
+		sowwakeup(so);
+	}
+	return error;
+}
+
 static int
 so_settime(const struct sockopt *sopt, uint64_t *out)
 {

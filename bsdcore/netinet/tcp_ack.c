@@ -227,7 +227,8 @@ tcp_sndbuf_grow(struct tcpcb *tp)
 	uint64_t want = 2ull * tp->snd_cwnd;
 
 	if ((sb->sb_flags & SB_AUTOSIZE) == 0 || sb->sb_hiwat >= max ||
-	    want <= sb->sb_hiwat || sb->sb_cc < sb->sb_hiwat / 8 * 5 ||
+	    want <= sb->sb_hiwat ||
+	    (sb->sb_ahead == 0 && sb->sb_cc < sb->sb_hiwat / 8 * 5) ||
 	    mbpool_short(tp->t_stack->s_mb)) {
 		return;
 	}
@@ -291,6 +292,7 @@ tcp_newack(struct tcpcb *tp, struct tcpseg *sg)
 		tcp_recovery_partial(tp, acked);
 	}
 	tcp_sndbuf_grow(tp);
+	tp->t_so->so_snd.sb_sent = tp->snd_max - tp->snd_una;
 	sowwakeup(tp->t_so);
 	if (tp->t_so->so_snd.sb_cc > tp->snd_nxt - tp->snd_una ||
 	    tp->t_nholes != 0) {

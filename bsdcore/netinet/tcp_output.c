@@ -795,6 +795,19 @@ tcp_stuckcheck(struct tcpcb *tp)
 	}
 }
 
+/* What has gone makes room for whoever may only be so far ahead of it. */
+static void
+tcp_sndbuf_sent(struct tcpcb *tp)
+{
+	struct sockbuf *sb = &tp->t_so->so_snd;
+	bool full = !sbwriteable(sb);
+
+	sb->sb_sent = tp->snd_max - tp->snd_una;
+	if (full && sbwriteable(sb)) {
+		sowwakeup(tp->t_so);
+	}
+}
+
 int
 tcp_output(struct tcpcb *tp)
 {
@@ -814,6 +827,9 @@ tcp_output(struct tcpcb *tp)
 		if (se.se_tlp || (tp->t_flags & TF_TLPSENT)) {
 			tp->t_flags &= ~TF_FORCE;
 		}
+	}
+	if (tp->t_so->so_snd.sb_ahead != 0) {
+		tcp_sndbuf_sent(tp);
 	}
 	tcp_stuckcheck(tp);
 	tcp_invariants(tp);

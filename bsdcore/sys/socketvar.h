@@ -40,6 +40,8 @@ struct sockbuf {
 	uint32_t sb_mbcnt;	/* memory held, counting whole buffers */
 	uint32_t sb_hiwat, sb_lowat;
 	uint32_t sb_mbmax;
+	uint32_t sb_ahead; /* most of it that is not sent yet; 0: hiwat alone counts */
+	uint32_t sb_sent;  /* with sb_ahead: what is on its way; may exceed sb_cc */
 	uint16_t sb_flags;
 	uint16_t sb_state;
 	_Atomic uint32_t
@@ -223,6 +225,11 @@ int sockargs(struct mbpool *p, const void *control, size_t len,
 
 /* Sockbufs (uipc_sockbuf.c). */
 uint32_t sbspace(const struct sockbuf *sb);
+/* Bound what a stream has queued and not sent, instead of all that is queued;
+ * 0: the latter. */
+int sosetahead(struct socket *so, uint32_t ahead);
+/* Is there room enough for POLLOUT? */
+bool sbwriteable(const struct sockbuf *sb);
 int sbreserve(struct sockbuf *sb, uint32_t cc); /* sets hiwat and mbmax */
 void sbappendstream(struct sockbuf *sb, struct mbuf *m); /* consumes m */
 /* One record: name, control, data. 0: no room, nothing consumed. */

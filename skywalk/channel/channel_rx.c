@@ -239,12 +239,12 @@ rx_look(struct channel *ch, uint32_t n)
 		/* Before the ring: what it sent, it sent before it went. */
 		gone = channel_gone(ch);
 		why = ring_prologue(kr);
-		if (ring_avail(kr) == 0) {
-			why = why != SK_ACTIVE ? why : gone;
-			if (why != SK_ACTIVE) {
-				channel_end(ch, why);
-				return -ENXIO;
-			}
+		if (why == SK_ACTIVE && ring_avail(kr) == 0) {
+			why = gone;
+		}
+		if (why != SK_ACTIVE) {
+			channel_end(ch, why);
+			return -ENXIO;
 		}
 	}
 	return (int)(ring_avail(kr) < n ? ring_avail(kr) : n);

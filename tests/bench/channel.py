@@ -100,4 +100,13 @@ CASES = [
         peer=None,
         lab=compiled,
     ),
+    Case(
+        name="channel-10gb-kill",
+        about="the same, one of the two killed at seeded moments and replaced",
+        unit="MiB/s",
+        bar=Bar(512.0),
+        ours=lambda program: load(program, "kill", 10 * GIGABYTE),
+        peer=None,
+        lab=compiled,
+    ),
 ]

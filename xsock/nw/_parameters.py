@@ -33,7 +33,8 @@ class Parameters(Value):
     *waiting* says what a lack of connectivity does: ``fail`` raises at once, ``path``
     waits while there is no route and fails on refusals, ``wait`` waits for
     everything. *attempt_delay* and *resolution_delay* are those of RFC 8305.
-    ``send`` blocks above *send_high_water* until the queue is down to *send_low_water*.
+    ``send`` blocks while *send_high_water* bytes wait to be sent, until the queue is down to
+    *send_low_water*; what is on its way over TCP is bounded by the peer and the path instead.
     """
 
     required_interface: str | None = None

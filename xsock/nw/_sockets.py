@@ -144,7 +144,10 @@ def abort(handle: Any) -> None:
 
 def configure(handle: Any, family: int, options: ProtocolOptions, parameters: Parameters) -> None:
     """Set the socket up as the lower layers of *options*, and *parameters*, ask."""
-    set_int(handle, SOL_SOCKET, SO_SNDBUF, parameters.send_high_water)
+    if (tcp := layer(options, TCP)) is None:
+        set_int(handle, SOL_SOCKET, SO_SNDBUF, parameters.send_high_water)
+    elif (result := lib.bsd_set_ahead(handle, parameters.send_high_water)) < 0:
+        raise NetworkError(-result)
     if parameters.receive_window is not None:
         set_int(handle, SOL_SOCKET, SO_RCVBUF, parameters.receive_window)
     if parameters.required_interface is not None:
@@ -154,7 +157,7 @@ def configure(handle: Any, family: int, options: ProtocolOptions, parameters: Pa
             raise NetworkError(-result, parameters.required_interface)
     if (ip := layer(options, IP)) is not None:
         _configure_ip(handle, family, ip)
-    if (tcp := layer(options, TCP)) is not None:
+    if tcp is not None:
         _configure_tcp(handle, tcp)
 
 

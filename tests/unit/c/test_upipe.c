@@ -7,25 +7,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "tests/unit/c/check.h"
-
-static uint64_t
-next_random(uint64_t *s)
-{
-	uint64_t z = (*s += 0x9e3779b97f4a7c15ull);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
+#include "tests/unit/c/twoends.h"
 
 static void
 pipe_open(uint32_t slots, uint32_t packets, struct channel *ch[2])
@@ -38,17 +27,6 @@ pipe_open(uint32_t slots, uint32_t packets, struct channel *ch[2])
 		.flowadv = 4 };
 
 	CHECK_EQ(sk_pipe_open(&p, ch), 0);
-}
-
-static void
-pool_whole(struct channel *ch)
-{
-	struct sk_stats st;
-
-	sk_channel_stats(ch, &st);
-	CHECK_EQ(st.free, ch->ch_params.packets);
-	CHECK_EQ(st.held, 0);
-	CHECK_EQ(st.given, 0);
 }
 
 TEST(batches)
@@ -336,67 +314,6 @@ TEST(four_threads)
 
 /* ---- Two processes ---- */
 
-struct two {
-	struct sk_params t_params;
-	int t_memfd[2], t_bell[4], t_sock[2];
-};
-
-static void
-two_make(struct two *t)
-{
-	t->t_params = (struct sk_params){ .slots = 16,
-		.packets = 24,
-		.buffer = 256,
-		.buflets = 8,
-		.max_frags = 4 };
-	CHECK_EQ(sk_params_check(&t->t_params), 0);
-	CHECK_EQ(sk_arena_create(&t->t_params, t->t_memfd), 0);
-	for (int i = 0; i < 4; i++) {
-		t->t_bell[i] = eventfd(0, EFD_NONBLOCK);
-		CHECK(t->t_bell[i] >= 0);
-	}
-	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, t->t_sock), 0);
-}
-
-static struct channel *
-two_attach(struct two *t, int side, int pidfd)
-{
-	struct sk_attach a = {
-		.side = side, .control = t->t_sock[side], .pidfd = pidfd
-	};
-	struct channel *ch;
-
-	memcpy(a.memfd, t->t_memfd, sizeof(a.memfd));
-	memcpy(a.bell, t->t_bell, sizeof(a.bell));
-	if (t->t_sock[1 - side] >= 0) {
-		close(t->t_sock[1 - side]);
-	}
-	CHECK_EQ(sk_channel_attach(side == SK_SERVER ? &t->t_params : NULL, &a,
-		     &ch),
-	    0);
-	return ch;
-}
-
-/* Both ends here, but each with a mapping of its own. */
-static void
-two_here(struct channel **server, struct channel **client)
-{
-	struct two t, u;
-
-	two_make(&t);
-	u = t;
-	for (int i = 0; i < 2; i++) {
-		u.t_memfd[i] = dup(t.t_memfd[i]);
-		close(t.t_sock[i]);
-		u.t_sock[i] = t.t_sock[i] = -1;
-	}
-	for (int i = 0; i < 4; i++) {
-		u.t_bell[i] = dup(t.t_bell[i]);
-	}
-	*server = two_attach(&t, SK_SERVER, -1);
-	*client = two_attach(&u, SK_CLIENT, -1);
-}
-
 /* Send and receive until the other end is gone. */
 static void
 babble(struct channel *ch, uint64_t seed)
@@ -418,43 +335,53 @@ babble(struct channel *ch, uint64_t seed)
 	}
 }
 
+/* Two processes babble and the one at the other side is killed. */
+static void
+kill_one(int side, uint64_t *seed)
+{
+	struct two t;
+	struct channel *ch, *again[2];
+	struct timespec ts = { .tv_nsec = (long)(next_random(seed) % 2000000) };
+	pid_t pid, killer;
+
+	two_make(&t);
+	fflush(stdout);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		babble(two_attach(&t, 1 - side, -1), *seed);
+		_exit(0);
+	}
+	killer = fork();
+	CHECK(killer >= 0);
+	if (killer == 0) {
+		nanosleep(&ts, NULL);
+		kill(pid, SIGKILL);
+		_exit(0);
+	}
+	ch = two_attach(&t, side, (int)syscall(SYS_pidfd_open, pid, 0));
+	babble(ch, *seed + 1);
+	CHECK_EQ(sk_channel_reason(ch), SK_PEER_DIED);
+	CHECK_EQ(sk_channel_sync(ch, SK_TX), -ENXIO);
+	CHECK_EQ(sk_send(ch, (const unsigned char *)"x", 1, NULL), -ENXIO);
+	pool_whole(ch);
+	/* Who is left opens another one at once. */
+	pipe_open(8, 8, again);
+	CHECK_EQ(sk_send(again[0], (const unsigned char *)"x", 1, NULL), 1);
+	CHECK_EQ(sk_rx_pending(again[1]), 1);
+	sk_channel_free(again[0]);
+	sk_channel_free(again[1]);
+	sk_channel_free(ch);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	CHECK_EQ(waitpid(killer, NULL, 0), killer);
+}
+
 TEST(killed_at_any_point)
 {
-	const char *given = getenv("XSOCK_SEED");
-	uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : 20261122;
+	uint64_t seed = seed_given(20261122);
 
-	printf("XSOCK_SEED=%llu\n", (unsigned long long)seed);
-	for (int turn = 0; turn < 25; turn++) {
-		struct two t;
-		struct channel *ch;
-		struct timespec ts = { .tv_nsec = (long)(next_random(&seed) %
-					   2000000) };
-		pid_t pid, killer;
-
-		two_make(&t);
-		fflush(stdout);
-		pid = fork();
-		CHECK(pid >= 0);
-		if (pid == 0) {
-			babble(two_attach(&t, SK_CLIENT, -1), seed);
-			_exit(0);
-		}
-		killer = fork();
-		CHECK(killer >= 0);
-		if (killer == 0) {
-			nanosleep(&ts, NULL);
-			kill(pid, SIGKILL);
-			_exit(0);
-		}
-		ch = two_attach(&t, SK_SERVER,
-		    (int)syscall(SYS_pidfd_open, pid, 0));
-		babble(ch, seed + 1);
-		CHECK_EQ(sk_channel_reason(ch), SK_PEER_DIED);
-		CHECK_EQ(sk_channel_sync(ch, SK_TX), -ENXIO);
-		pool_whole(ch);
-		sk_channel_free(ch);
-		CHECK_EQ(waitpid(pid, NULL, 0), pid);
-		CHECK_EQ(waitpid(killer, NULL, 0), killer);
+	for (int turn = 0; turn < 40; turn++) {
+		kill_one(turn % 2 == 0 ? SK_SERVER : SK_CLIENT, &seed);
 	}
 }
 
@@ -541,18 +468,20 @@ scribble(struct channel *bad, uint64_t *seed)
 
 TEST(rubbish_ends_only_the_channel)
 {
-	const char *given = getenv("XSOCK_SEED");
-	uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : 42;
+	uint64_t seed = seed_given(42);
 	unsigned seen = 0;
 
-	printf("XSOCK_SEED=%llu\n", (unsigned long long)seed);
 	for (int turn = 0; turn < 2000; turn++) {
 		unsigned char data[1024], got[2048];
 		struct channel *good, *bad;
 		uint32_t n[2];
 		int result = 0;
 
-		two_here(&good, &bad);
+		if (turn % 2 == 0) {
+			two_here(&good, &bad);
+		} else {
+			two_here(&bad, &good);
+		}
 		memset(data, 1, sizeof(data));
 		for (int step = 0; step < 40 && result >= 0; step++) {
 			uint32_t len = (uint32_t)next_random(&seed) % 1000;
@@ -573,7 +502,7 @@ TEST(rubbish_ends_only_the_channel)
 		sk_channel_free(good);
 		sk_channel_free(bad);
 	}
-	/* The others need luck; test_ring.c makes them happen. */
+	/* The others need luck; test_hostile.c makes them happen. */
 	CHECK((seen >> SK_HEAD_OOB & 1) != 0);
 	CHECK((seen >> SK_UNALLOCATED_PKT & 1) != 0);
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from bsdcore import netstat
 from bsdcore.stack import IFF_UP
+from bsdcore.stack import Stack as Core
 from tests.helpers.clientloop import POLLERR, POLLIN, ClientLoop, family
 from xsock._client import UNSHARED
 from xsock._wiring import Stack
@@ -162,6 +164,10 @@ def test_ephemeral_ports_never_meet(host: Stack, loop: ClientLoop) -> None:
             stack.socket(2, 2).bind(LO, 0)
 
 
+def is_idle(stack: Core) -> bool:
+    return not netstat.sockets(stack)
+
+
 def test_a_port_changes_hands(host: Stack, loop: ClientLoop) -> None:
     """The server remembers it in TIME_WAIT: who has it next must seem the same host, later on."""
     with host.socket() as listener, ClientLoop(host) as other:
@@ -176,7 +182,7 @@ def test_a_port_changes_hands(host: Stack, loop: ClientLoop) -> None:
             accepted.close()
             assert each.receive(sock, 1) == b""
             sock.close()
-            each.until(lambda each=each: not netstat.sockets(each.stack))
+            each.until(partial(is_idle, each.stack))
             assert netstat.counters(each.stack)["tcp.rexmttimeo"] == 0
     assert netstat.counters(host.core)["tcp.tw_recycled"] == 2
 
