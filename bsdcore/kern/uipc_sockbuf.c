@@ -67,9 +67,8 @@ sbspace(const struct sockbuf *sb)
 	if (sb->sb_ahead != 0) {
 		uint32_t unsent = sb->sb_cc - u32min(sb->sb_sent, sb->sb_cc);
 
-		cc = unsent < sb->sb_ahead ?
-		    u32min(cc, sb->sb_ahead - unsent) :
-		    0;
+		cc = unsent < sb->sb_ahead ? u32min(cc, sb->sb_ahead - unsent) :
+					     0;
 	}
 	return cc;
 }
@@ -83,7 +82,8 @@ sbwriteable(const struct sockbuf *sb)
 		return (uint64_t)space * 3 >= sb->sb_ahead;
 	}
 	/* Linux's tcp_poll(): while a third of the buffer is free. */
-	return space > 0 && (uint64_t)sb->sb_cc * 3 <= (uint64_t)sb->sb_hiwat * 2;
+	return space > 0 &&
+	    (uint64_t)sb->sb_cc * 3 <= (uint64_t)sb->sb_hiwat * 2;
 }
 
 int

@@ -41,7 +41,7 @@ struct sockbuf {
 	uint32_t sb_hiwat, sb_lowat;
 	uint32_t sb_mbmax;
 	uint32_t sb_ahead; /* most of it that is not sent yet; 0: hiwat alone counts */
-	uint32_t sb_sent;  /* with sb_ahead: what is on its way; may exceed sb_cc */
+	uint32_t sb_sent; /* with sb_ahead: what is on its way; may exceed sb_cc */
 	uint16_t sb_flags;
 	uint16_t sb_state;
 	_Atomic uint32_t
