@@ -320,6 +320,54 @@ def switch_seeds() -> dict[str, bytes]:
     }
 
 
+def hostile(*steps: tuple[int, ...], frags: int = 3) -> bytes:
+    """An input of fuzz_channel: operations with their arguments, packets of 1 + *frags* buflets."""
+    return bytes([frags]) + b"".join(bytes(step) for step in steps)
+
+
+def word(region: int, at: int, value: int) -> tuple[int, ...]:
+    """Operation 0 of fuzz_channel: write a word, *at* words into the region of that number."""
+    return (0, region, at, 3, *struct.pack("<I", value))
+
+
+def channel_seeds() -> dict[str, bytes]:
+    """Good traffic over a channel, and each rule that the other end can break."""
+    heads, slots, home, packets, buflets, events, schema, advisories = range(8)
+    long, short, reply, take, give_back = (3, 200), (3, 5), (4, 200), (5, 3), (6,)
+    arm, sync, drain = ((7, 1), (7, 0)), (8, 1), (9,)
+    line = 16  # words of a cache line: each head has one
+    two = (long, short)
+    return {
+        "traffic": hostile(*(long, reply, give_back, drain, sync) * 8),
+        "traffic_one": hostile(*(short, (4, 9), take, drain, sync) * 8, frags=0),
+        "kept": hostile(*(long, short, take, *arm) * 6),
+        "tx_head": hostile(*two, word(heads, 0, 8), take),
+        "rx_head": hostile(reply, word(heads, line, 99), reply, arm[0], sync),
+        "tail": hostile(reply, word(heads, line, 3), *[reply] * 8),
+        "around": hostile(*two, sync, arm[1], word(heads, 0, 1), take, take),
+        "free_head": hostile(reply, word(heads, 3 * line, 1), sync),
+        "free_rubbish": hostile(reply, word(home, 0, 77), word(heads, 3 * line, 1), sync),
+        "alloc_head": hostile(*(short, give_back, word(heads, 2 * line, 15)) * 20),
+        "event_head": hostile(word(heads, 4 * line, 3), sync, sync, word(events, 0, 9), sync),
+        "slot": hostile(*two, word(slots, 0, 12), take),
+        "slot_twice": hostile(*two, word(slots, 2, 0), take, take),
+        "slot_length": hostile(*two, word(slots, 1, 9), give_back),
+        "name": hostile(*two, word(packets, 0, 1), take),
+        "unfinished": hostile(*two, word(packets, 2, 0), take, sync, drain),
+        "fragments": hostile(*two, word(packets, 2, 1 | 9 << 16), take),
+        "offset": hostile(*two, word(packets, 3, 129), take),
+        "first": hostile(*two, word(packets, 4, 500), take),
+        "next": hostile(*two, word(packets, 5, 6), take),
+        "circle": hostile(*two, *(word(buflets, 4 * b + 1, b) for b in range(6)), take),
+        "chain": hostile(*two, *(word(buflets, 4 * b + 1, 0) for b in range(6)), take),
+        "buflet_offset": hostile(*two, *(word(buflets, 4 * b + 2, 129) for b in range(6)), take),
+        "buflet_length": hostile(*two, *(word(buflets, 4 * b + 3, 1) for b in range(6)), take),
+        "arms": hostile(*(short, *arm, word(heads, 5 * line, 7), word(heads, 6 * line, 7)) * 4),
+        "schema": hostile(*two, word(schema, 3, 0), take, take, take, sync),
+        "advisories": hostile(word(advisories, 0, 1), sync, word(advisories, 1, 2), sync),
+    }
+
+
 def main() -> None:
     """Write every seed."""
     for name, seeds in {
@@ -329,6 +377,7 @@ def main() -> None:
         "fuzz_vnet": vnet_seeds(),
         "fuzz_options": option_seeds(),
         "fuzz_fsw": switch_seeds(),
+        "fuzz_channel": channel_seeds(),
     }.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ BARS = {
     "channel-pps": "at least 5",
     "channel-pps-py": "at least 1",
     "channel-10gb": "at least 1024",
+    "channel-10gb-kill": "at least 512",
     "nw-rr": "at least 2",
     "nw-bulk": "at least 2",
     "nw-udp-batch": "at least 10",

@@ -181,7 +181,7 @@ def test_threads_and_tasks(go: Go, udp: tuple[Any, Any], ledger: Ledger) -> None
         async with anyio.create_task_group() as tasks:
             with background.adopt():
                 tasks.start_soon(work)
-            await anyio.to_thread.run_sync(near.send, bytes(SIZE))
+        await anyio.to_thread.run_sync(near.send, bytes(SIZE))
 
     go(main)
     assert sent(ledger, PAYER) == {ServiceClass.BACKGROUND: 2}
