@@ -216,7 +216,7 @@ async def test_a_cancelled_send_is_all_or_nothing(pair: Messages) -> None:
 
     async def send() -> None:
         for number in range(150):
-            data = b"%d " % number + bytes(int(2 ** (dice.random() * 17)))
+            data = b"%d " % number + bytes(int(2 ** (dice.random() * 20)))
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(cancel_after, dice.randint(0, 4), scope)
