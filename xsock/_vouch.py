@@ -2,8 +2,9 @@
 
 Imported when the first voucher is adopted. Until then a send asks only whether
 ``_socket.voucher`` is None. What goes through a descriptor that others use (_proxy.py) is tagged
-when the stack takes it from there, so a tag may come a little late. A tag belongs to the socket: threads
-that send on one socket at the same moment under different vouchers may get each other's.
+when the stack takes it from there, so a tag may come a little late. A tag belongs to the
+socket: threads that send on one socket at the same moment under different vouchers may get
+each other's.
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ in_pcbinfo_new(struct stack *s, uint8_t ipproto)
 	ipi->ipi_stack = s;
 	ipi->ipi_ipproto = ipproto;
 	ipi->ipi_mask = IPI_MINHASH - 1;
+	ipi->ipi_gen = 1;
 	ipi->ipi_hash = calloc(IPI_MINHASH, sizeof(*ipi->ipi_hash));
 	ipi->ipi_porthash = calloc(IN_NPORTHASH, sizeof(*ipi->ipi_porthash));
 	if (ipi->ipi_hash == NULL || ipi->ipi_porthash == NULL) {
@@ -151,6 +152,7 @@ port_enter(struct inpcb *inp, uint16_t port, bool shared)
 		}
 		pp->pp_port = port;
 		pp->pp_shared = shared;
+		ipi->ipi_used[port / 64] |= (uint64_t)1 << port % 64;
 		LIST_INSERT_HEAD(&ipi->ipi_porthash[port % IN_NPORTHASH], pp,
 		    pp_link);
 	} else if (!shared) {
@@ -166,18 +168,22 @@ port_enter(struct inpcb *inp, uint16_t port, bool shared)
 static void
 port_leave(struct inpcb *inp)
 {
+	struct inpcbinfo *ipi = inp->inp_info;
 	struct inpport *pp = inp->inp_port;
 
 	if (!inp->inp_inporthash) {
 		return;
 	}
-	in_portrelease(inp->inp_info->ipi_stack, inp->inp_res);
+	ipi->ipi_gen++;
+	in_portrelease(ipi->ipi_stack, inp->inp_res);
 	inp->inp_res = NULL;
 	LIST_REMOVE(inp, inp_porthash);
 	inp->inp_inporthash = false;
 	inp->inp_port = NULL;
 	inp->inp_lport = 0;
 	if (LIST_EMPTY(&pp->pp_bound) && LIST_EMPTY(&pp->pp_conn)) {
+		ipi->ipi_used[pp->pp_port / 64] &=
+		    ~((uint64_t)1 << pp->pp_port % 64);
 		LIST_REMOVE(pp, pp_link);
 		free(pp);
 	}
@@ -232,6 +238,7 @@ hash_enter(struct inpcb *inp)
 	LIST_INSERT_HEAD(&ipi->ipi_hash[h & ipi->ipi_mask], inp, inp_hash);
 	inp->inp_inhash = true;
 	ipi->ipi_nconn++;
+	ipi->ipi_gen++; /* bound to any address before, to one now */
 	LIST_REMOVE(inp, inp_porthash);
 	LIST_INSERT_HEAD(&inp->inp_port->pp_conn, inp, inp_porthash);
 	return 0;
@@ -342,12 +349,12 @@ port_conflict(const struct inpcb *inp, uint16_t port)
 /* May connect() use this port towards inp_faddr? For TCP others that
  * connect() made may have it too, as long as the 4-tuple is new. */
 static bool
-port_free(const struct inpcb *inp, uint16_t port, bool connecting)
+port_free(const struct inpcb *inp, uint16_t port)
 {
 	const struct inpcbinfo *ipi = inp->inp_info;
 	const struct inpport *pp = in_pcbport(ipi, port);
 
-	if (!connecting || ipi->ipi_ipproto != IPPROTO_TCP) {
+	if (ipi->ipi_ipproto != IPPROTO_TCP) {
 		return !port_conflict(inp, port);
 	}
 	if (pp == NULL) {
@@ -358,8 +365,108 @@ port_free(const struct inpcb *inp, uint16_t port, bool connecting)
 		port) == NULL;
 }
 
-/* Take a random free port: RFC 6056 3.3.1, algorithm 1. Ports nobody has come
- * first. EADDRINUSE: there is none. */
+/* What a choice of a port depends on besides the other pcbs; false: on more than
+ * could be remembered. */
+static bool
+port_fullkey(const struct inpcb *inp, uint32_t first, uint32_t last,
+    struct inpfull *key)
+{
+	const struct socket *so = inp->inp_socket;
+
+	memset(key, 0, sizeof(*key));
+	key->if_gen = inp->inp_info->ipi_gen;
+	key->if_laddr = inp->inp_laddr;
+	key->if_first = first;
+	key->if_last = last;
+	key->if_family = so->so_family;
+	key->if_v6only = (inp->inp_flags & INP_V6ONLY) != 0;
+	return so->so_boundif == 0 &&
+	    !(so->so_options & (SOO_REUSEADDR | SOO_REUSEPORT));
+}
+
+static bool
+port_isfull(const struct inpfull *a, const struct inpfull *b)
+{
+	return a->if_gen == b->if_gen && in_eq(&a->if_laddr, &b->if_laddr) &&
+	    a->if_first == b->if_first && a->if_last == b->if_last &&
+	    a->if_family == b->if_family && a->if_v6only == b->if_v6only;
+}
+
+/* The first port from port on, before end, that nobody has; or end. */
+static uint32_t
+port_unused(struct inpcbinfo *ipi, uint32_t port, uint32_t end)
+{
+	while (port < end) {
+		uint64_t unused = ~ipi->ipi_used[port / 64] >> port % 64;
+
+		ipi->ipi_probes++;
+		if (unused != 0) {
+			return u32min(port + (uint32_t)__builtin_ctzll(unused),
+			    end);
+		}
+		port += 64 - port % 64;
+	}
+	return end;
+}
+
+/* Take the first port in [port, end) that nobody has. *refused: there is one, but
+ * a stack beside us or TIME_WAIT holds it. */
+static int
+port_takeunused(struct inpcb *inp, uint32_t port, uint32_t end, bool *refused)
+{
+	int error;
+
+	while ((port = port_unused(inp->inp_info, port, end)) < end) {
+		if (!port_conflict(inp, (uint16_t)port) &&
+		    (error = port_enter(inp, (uint16_t)port, false)) !=
+			EADDRINUSE) {
+			return error;
+		}
+		*refused = true;
+		port++;
+	}
+	return EADDRINUSE;
+}
+
+/* For bind(): a port of one's own. Ports nobody has come first. */
+static int
+port_bindany(struct inpcb *inp, uint32_t first, uint32_t last, uint32_t at)
+{
+	struct inpcbinfo *ipi = inp->inp_info;
+	uint32_t n = last - first + 1;
+	struct inpfull key;
+	bool plain = port_fullkey(inp, first, last, &key), refused = false;
+	int error;
+
+	error = port_takeunused(inp, first + at, last + 1, &refused);
+	if (error == EADDRINUSE) {
+		error = port_takeunused(inp, first, first + at, &refused);
+	}
+	if (error != EADDRINUSE || (plain && port_isfull(&ipi->ipi_full, &key))) {
+		return error;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		uint16_t port = (uint16_t)(first + (at + i) % n);
+
+		ipi->ipi_probes++;
+		if (port_conflict(inp, port)) {
+			continue;
+		}
+		error = port_enter(inp, port, false);
+		if (error != EADDRINUSE) {
+			return error;
+		}
+		refused = true;
+	}
+	/* The next one would look in vain too, until somebody gives up. */
+	if (plain && !refused) {
+		ipi->ipi_full = key;
+	}
+	return EADDRINUSE;
+}
+
+/* Take a random free port: RFC 6056 3.3.1, algorithm 1. EADDRINUSE: there is
+ * none. */
 static int
 port_choose(struct inpcb *inp, bool connecting)
 {
@@ -377,20 +484,14 @@ port_choose(struct inpcb *inp, bool connecting)
 	}
 	n = last - first + 1;
 	at = (uint32_t)(stack_random(ipi->ipi_stack) % n);
+	if (!connecting) {
+		return port_bindany(inp, first, last, at);
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		uint16_t port = (uint16_t)(first + (at + i) % n);
 
-		if (port_free(inp, port, connecting) &&
-		    (connecting || in_pcbport(ipi, port) == NULL) &&
-		    (error = port_enter(inp, port, connecting)) != EADDRINUSE) {
-			return error;
-		}
-	}
-	for (uint32_t i = 0; !connecting && i < n; i++) {
-		uint16_t port = (uint16_t)(first + (at + i) % n);
-
-		if (port_free(inp, port, false) &&
-		    (error = port_enter(inp, port, false)) != EADDRINUSE) {
+		if (port_free(inp, port) &&
+		    (error = port_enter(inp, port, true)) != EADDRINUSE) {
 			return error;
 		}
 	}

@@ -85,6 +85,15 @@ struct inpport {
 };
 LIST_HEAD(inpporthead, inpport);
 
+/* A bind() without SO_REUSE* that found no free port. */
+struct inpfull {
+	uint64_t if_gen; /* ipi_gen then; 0 never */
+	union inaddr if_laddr;
+	uint32_t if_first, if_last; /* the range */
+	int if_family;
+	bool if_v6only;
+};
+
 struct inpcbinfo {
 	struct stack *ipi_stack;
 	struct inpcbhead ipi_list;
@@ -94,6 +103,10 @@ struct inpcbinfo {
 	uint32_t ipi_count;
 	uint32_t ipi_nconn; /* pcbs in ipi_hash */
 	uint64_t ipi_secret[3];
+	uint64_t ipi_used[1024]; /* a bit for every port that has a struct inpport */
+	uint64_t ipi_gen; /* changes when a local address or port is given up */
+	uint64_t ipi_probes; /* looks at ports, or 64 at once, by bind() to port 0 */
+	struct inpfull ipi_full;
 	uint8_t ipi_ipproto;
 };
 #define IN_NPORTHASH 1024u

@@ -107,6 +107,7 @@ tw_free(struct tcptw_table *tt, struct tcptw *tw)
 	LIST_REMOVE(tw, tw_hash);
 	TAILQ_REMOVE(&tt->tt_age, tw, tw_age);
 	tt->tt_count--;
+	tt->tt_tcp->tcs_stack->s_tcbinfo->ipi_gen++; /* bind() may have it */
 	in_portrelease(tt->tt_tcp->tcs_stack, tw->tw_res);
 	free(tw);
 }

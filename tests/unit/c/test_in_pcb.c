@@ -271,6 +271,54 @@ TEST(ephemeral)
 	is_free(s);
 }
 
+/* bind() to port 0 does not look at every port for every socket, also when there is
+ * none left; and a port given up is found. */
+TEST(many_bound_to_port_0)
+{
+	enum { N = 2000, FIRST = 40000 };
+	static struct socket *so[2 * N];
+	struct testif *ti;
+	struct stack *s = is_new(&ti);
+
+	CHECK_EQ(sysctl_set(s, "net.inet.ip.portrange.first", FIRST), 0);
+	CHECK_EQ(sysctl_set(s, "net.inet.ip.portrange.last", FIRST + N - 1), 0);
+	for (int type = SOCK_STREAM; type <= SOCK_DGRAM; type++) {
+		const struct inpcbinfo *ipi =
+		    type == SOCK_STREAM ? s->s_tcbinfo : s->s_udbinfo;
+		struct socket *more = sock(s, AF_INET, type, 0);
+		uint64_t before;
+		uint16_t port;
+
+		for (int i = 0; i < N; i++) {
+			so[i] = sock(s, AF_INET, type, 0);
+			CHECK_EQ(is_bind(so[i], "127.0.0.1", 0), 0);
+		}
+		CHECK(ipi->ipi_probes < 20 * N);
+		for (int i = N; i < 2 * N; i++) {
+			so[i] = sock(s, AF_INET, type, 0);
+			CHECK_EQ(is_bind(so[i], "10.0.0.1", 0), 0);
+		}
+		CHECK(ipi->ipi_probes < 150 * N);
+		before = ipi->ipi_probes;
+		for (int i = 0; i < N; i++) {
+			CHECK_EQ(is_bind(more, "127.0.0.1", 0), EADDRINUSE);
+		}
+		CHECK(ipi->ipi_probes - before < 40 * N);
+		CHECK_EQ(is_bind(more, "0.0.0.0", 0), EADDRINUSE);
+		port = is_port(so[7]);
+		soclose(so[7]);
+		CHECK_EQ(is_bind(more, "127.0.0.1", 0), 0);
+		CHECK_EQ(is_port(more), port);
+		so[7] = more;
+		for (int i = 0; i < 2 * N; i++) {
+			soclose(so[i]);
+		}
+		CHECK(in_pcbport(ipi, port) == NULL);
+		CHECK_EQ(ipi->ipi_used[port / 64], 0);
+	}
+	is_free(s);
+}
+
 TEST(connect_errors)
 {
 	struct testif *ti;
@@ -295,4 +343,4 @@ TEST(connect_errors)
 
 TESTS(RUN(bind_rules), RUN(bind_errors), RUN(listen_conflict),
     RUN(lookup_order), RUN(reuseport_spreads), RUN(many_connected),
-    RUN(ephemeral), RUN(connect_errors))
+    RUN(ephemeral), RUN(many_bound_to_port_0), RUN(connect_errors))
