@@ -74,7 +74,7 @@ class Host:
     def remote(self, call: str, family: int, kind: int, address: Any) -> Any:
         """The address to send to, after the loopback rule; kept if it was numeric."""
         addr, is_numeric = parse_address(call, family, address, self.resolve)
-        addr = self._redirect(kind, addr)
+        addr = self.redirect(kind, addr)
         if is_numeric:
             cache = self.to[family]
             if len(cache) >= CACHE_MAX:
@@ -82,7 +82,8 @@ class Host:
             cache[address] = addr
         return addr
 
-    def _redirect(self, kind: int, addr: Any) -> Any:
+    def redirect(self, kind: int, addr: Any) -> Any:
+        """Where a socket of *kind* has to go for a ``struct bsd_addr``: the loopback rule."""
         if self.loopback == "stack" or self.gateway is None:
             return addr
         packed = bytes(addr.addr)

@@ -296,6 +296,7 @@ class DatagramSocket(AsyncResource):
         self._build = build
         self._plug: _Plug | None = None
         self._addresses: dict[Endpoint, Any] = {}
+        self._claim: Any = None
 
     @property
     def parameters(self) -> Parameters:
@@ -319,6 +320,8 @@ class DatagramSocket(AsyncResource):
         tag.begin(handle)
         self._plug = _Plug(self._driver, handle, self.parameters.overflow, tag)
         self._driver.datagram_sockets.add(self)
+        if self._driver.host is not None:
+            self._claim = self._driver.host.claim(SOCK_DGRAM, handle)
         self.state = State.READY
 
     async def __aenter__(self) -> Self:
@@ -338,6 +341,9 @@ class DatagramSocket(AsyncResource):
         """Close at once."""
         self.state = State.CANCELLED
         self._driver.datagram_sockets.discard(self)
+        claim, self._claim = self._claim, None
+        if self._driver.host is not None and claim is not None:
+            self._driver.host.release(claim)
         if self._plug is not None:
             self._plug.close()
 
@@ -399,7 +405,10 @@ class DatagramSocket(AsyncResource):
         if known is None:
             if len(self._addresses) >= 1024:
                 self._addresses.clear()
-            known = self._addresses[to] = address_of(to)
+            known = address_of(to)
+            if self._driver.host is not None:
+                known = self._driver.host.redirect(SOCK_DGRAM, known)
+            self._addresses[to] = known
         return known
 
     @property

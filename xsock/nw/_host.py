@@ -9,6 +9,7 @@ from xsock import _wiring
 
 if TYPE_CHECKING:
     from bsdcore.stack import Stack as Core
+    from xsock._host import Host
 
 __all__ = ["Beside"]
 
@@ -21,9 +22,11 @@ class Beside:
     """
 
     def __init__(self, process: Any = None) -> None:
+        process = process or _wiring.default()
+        self.host: Host = process.host
         self.doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            self._client = (process or _wiring.default()).client(self.doorbell)
+            self._client = process.client(self.doorbell)
         except BaseException:
             os.close(self.doorbell)
             raise

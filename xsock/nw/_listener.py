@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Listener"]
 
 C = TypeVar("C", bound=Connection)
+SOCK_STREAM: Final = 1
 _log: Final = logging.getLogger("xsock.nw")
 
 
@@ -50,6 +51,7 @@ class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
         self._make = make
         self._so: Any = None
         self._slot = -1
+        self._claim: Any = None
         self._waiter: Waiter | None = None
         self._vacancy: Waiter | None = None
         self.local = local
@@ -62,7 +64,7 @@ class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
         if self.state is not State.SETUP:
             return
         where = address_of(self._wanted)
-        handle = self._driver.socket(where.family, 1)
+        handle = self._driver.socket(where.family, SOCK_STREAM)
         self._prepare(handle, where.family)
         for result in (
             lib.bsd_bind(handle, where),
@@ -75,6 +77,8 @@ class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
         self._so, self.local = handle, endpoint_of(where)
         self._slot = self._driver.watch(handle, self)
         self._driver.listeners.add(self)
+        if self._driver.host is not None:
+            self._claim = self._driver.host.claim(SOCK_STREAM, handle)
         self.state = State.READY
 
     async def __aenter__(self) -> Self:
@@ -97,6 +101,8 @@ class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
             return
         self.state = State.CANCELLED
         handle, self._so = self._so, None
+        if self._driver.host is not None and self._claim is not None:
+            self._driver.host.release(self._claim)
         self._driver.unwatch(self._slot)
         self._driver.listeners.discard(self)
         ffi.gc(handle, None)

@@ -27,6 +27,7 @@ from bsdcore.stack import Stack as Core
 from xsock.nw._wait import Task, Waits, here
 
 if TYPE_CHECKING:
+    from xsock._host import Host
     from xsock.nw._connection import Connection
     from xsock.nw._datagram import DatagramSocket
     from xsock.nw._listener import Listener
@@ -51,13 +52,16 @@ class Watcher(Protocol):
 class Driver:
     """Runs *core* on the running event loop until close().
 
-    *fd* is its doorbell where it has one, and *refresh* is called when that rang.
+    *fd* is its doorbell where it has one, and *refresh* is called when that rang. *host* is
+    the process's, if the stack stands beside one.
     """
 
     def __init__(
-        self, core: Core, fd: int | None = None, refresh: Callable[[], None] | None = None
-    ) -> None:
+        self, core: Core, fd: int | None = None, refresh: Callable[[], None] | None = None,
+        host: Host | None = None,
+    ) -> None:  # fmt: skip
         self.core = core
+        self.host = host
         self.waits: Waits = here()
         self.turn = 0
         self.is_closed = False

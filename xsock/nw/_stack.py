@@ -109,7 +109,7 @@ class Stack:
         if isinstance(made, Core):
             self._driver = Driver(made)
         else:
-            self._driver = Driver(made.core, made.doorbell, made.refresh)
+            self._driver = Driver(made.core, made.doorbell, made.refresh, made.host)
 
     async def __aexit__(
         self,

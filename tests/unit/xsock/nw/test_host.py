@@ -1,5 +1,6 @@
 """A Stack beside the process's: sockets of one reach the other, and ports are shared."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -86,3 +87,40 @@ async def test_a_change_of_the_process_s_network_arrives(anyio_backend: Any) -> 
                     await anyio.lowlevel.checkpoint()
             async with stack.listen(local=("198.51.100.9", 0)) as listener:
                 assert listener.local.name == "198.51.100.9"
+
+
+@pytest.fixture
+def embedded() -> Iterator[_wiring.Stack]:
+    """A Stack behind the gateway: 127.0.0.1 is the program's own ports first, then the host's."""
+    with _wiring.Stack(nic="usernet", loopback="both") as stack:
+        yield stack
+
+
+async def test_loopback_is_the_programs_own_first(anyio_backend: Any, embedded: Any) -> None:
+    async with (
+        nw.Stack.host(embedded) as stack,
+        stack.listen(local="127.0.0.1:0") as listener,
+        stack.datagram_socket(("127.0.0.1", 0)) as plug,
+    ):
+        there = ("127.0.0.1", listener.port)
+        with embedded.socket() as legacy:
+            await anyio.to_thread.run_sync(legacy.connect, there)
+            (await listener.accept()).abort()
+        async with stack.connection(there):
+            (await listener.accept()).abort()
+        with embedded.socket(type=socket.SOCK_DGRAM) as legacy:
+            legacy.sendto(b"hello", ("127.0.0.1", plug.port))
+            data, _sender = await plug.receive()
+            assert data == b"hello"
+
+
+async def test_loopback_is_the_hosts_then(anyio_backend: Any, embedded: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        async with (
+            nw.Stack.host(embedded) as stack,
+            stack.connection(server.getsockname()) as conn,
+        ):
+            accepted, _peer = await anyio.to_thread.run_sync(server.accept)
+            with accepted:
+                await conn.send(b"hello")
+                assert await anyio.to_thread.run_sync(accepted.recv, 16) == b"hello"
