@@ -245,11 +245,13 @@ int sk_channel_port(struct channel *ch, struct pkt_pool *pool, int link,
     uint32_t mtu, struct port **out);
 
 /* Two ports back to back. The ports stay the caller's, who closes them after
- * the join and calls run when one of their descriptors is readable. run: 0 wait,
- * 1 call again, or what a port answered. */
+ * the join and calls run when one of their descriptors is readable or
+ * the time that poll_at answers (UINT64_MAX: never) has come. run: 0 wait, 1 call
+ * again, or what a port answered. */
 struct sk_join;
 int sk_join_open(struct port *a, struct port *b, struct sk_join **out);
 int sk_join_run(struct sk_join *jn, uint64_t now);
+uint64_t sk_join_poll_at(struct sk_join *jn);
 void sk_join_close(struct sk_join *jn);
 
 size_t sk_sizeof_pkt(void); /* compared at import against other packages */

@@ -21,7 +21,7 @@ from enum import IntEnum, IntFlag
 from functools import partial
 from typing import Any, Final, Self, final, overload
 
-from nic import Pool, Port
+from nic import NEVER, Pool, Port
 from skywalk._ffi import check, ffi, lib
 
 __all__ = [
@@ -705,7 +705,7 @@ class PortJoin:
 
     With it a stack in another process uses a port of a switch in this one: the
     port of its channel's other end is joined to that of the switch. Both are
-    taken over. ``run`` is called when ``fileno`` polls readable.
+    taken over. ``run`` is called when ``fileno`` polls readable and at ``poll_at``.
     """
 
     __slots__ = ("_poll", "_ports", "_raw")
@@ -725,6 +725,14 @@ class PortJoin:
     def fileno(self) -> int:
         """Polls readable when there is something to move."""
         return self._poll.fileno()
+
+    def poll_at(self) -> int:
+        """When ``run`` is wanted even if nothing polls readable, in its nanoseconds.
+
+        ``nic.NEVER``: no such time. A port that was full does not always show that it has
+        room, and the switch waits for next hops.
+        """
+        return NEVER if self._raw is None else int(lib.sk_join_poll_at(self._raw))
 
     def run(self, now: int = 0) -> None:
         """Move what there is, at *now* nanoseconds. OSError: one of the ports has ended."""

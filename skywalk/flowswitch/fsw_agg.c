@@ -4,7 +4,8 @@
  * As hardware would do it (LRO): only segments that follow each other and whose
  * headers differ in nothing but what must differ are joined, so that cutting
  * the result again gives them back. Payload is chained, not copied. Checksums
- * are verified here, for nobody can do that later.
+ * are verified here, for nobody can do that later; an aggregate's is left open
+ * (PKT_CSUM_PARTIAL), as a super-segment's must be, so that it may be sent on.
  */
 #include "skywalk/flowswitch/fsw.h"
 
@@ -120,6 +121,7 @@ void
 agg_flush(struct fsw *f, struct fsw_end *e)
 {
 	struct pkt *a = e->e_agg;
+	uint32_t l4 = e->e_aggl4;
 	uint16_t sum;
 
 	if (a == NULL) {
@@ -127,7 +129,7 @@ agg_flush(struct fsw *f, struct fsw_end *e)
 	}
 	e->e_agg = NULL;
 	if (e->e_aggtail != NULL) {
-		if (e->e_aggl4 == 20) {
+		if (l4 == 20) {
 			wr16(a->p_data + 2, a->p_pktlen);
 			wr16(a->p_data + 10, 0);
 			sum = (uint16_t)~fsw_fold(fsw_sum(a->p_data, 20, 0));
@@ -135,6 +137,12 @@ agg_flush(struct fsw *f, struct fsw_end *e)
 		} else {
 			wr16(a->p_data + 4, a->p_pktlen - 40);
 		}
+		sum = fsw_fold(fsw_sum_pseudo(a->p_data, l4 == 20 ? 4 : 6,
+		    FLOW_IPPROTO_TCP, a->p_pktlen - l4));
+		memcpy(a->p_data + l4 + 16, &sum, 2);
+		a->p_csum_start = (uint16_t)l4;
+		a->p_csum_offset = 16;
+		a->p_flags |= PKT_CSUM_PARTIAL;
 		e->e_aggtail = NULL;
 	}
 	fsw_push(f, e, a);

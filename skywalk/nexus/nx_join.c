@@ -5,7 +5,12 @@
  * the flowswitch in this one: here the other end of its channel is joined to
  * that port. Packets are handed on by reference. What a port does not take
  * waits here, and meanwhile nothing more is received for it: a side that does
- * not drain holds one burst and what its own ring holds.
+ * not drain holds one burst and what its own ring holds. Not every port shows
+ * by its descriptor that it has room again, so a refusal is also tried again
+ * after a while.
+ *
+ * A flow's id has a meaning only between a stack and the switch that gave it:
+ * on the other side it could be that of somebody else's flow. None is handed on.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,12 +19,14 @@
 #include "nic/port.h"
 #include "skywalk/api.h"
 
-#define JOIN_RUNS 16 /* bursts each way before others get a turn */
+#define JOIN_RUNS 16	    /* bursts each way before others get a turn */
+#define JOIN_RETRY 1000000u /* ns after which a refusal is tried again */
 
 struct sk_join {
 	struct port *jn_port[2];
 	struct pkt *jn_wait[2][PORT_BURST]; /* received by i, for the other */
 	int jn_nwait[2];
+	uint64_t jn_now; /* of the last run */
 };
 
 int
@@ -50,11 +57,16 @@ join_burst(struct sk_join *jn, int i, uint64_t now)
 
 	if (n == 0) {
 		n = from->pt_input(from, v, PORT_BURST, now);
+		if (n == 0 && to->pt_npend > 0) {
+			n = to->pt_output(to, v, 0, now);
+			return n == -EAGAIN || n == -ENOBUFS ? 0 : n;
+		}
 		if (n <= 0) {
 			return n;
 		}
 		for (int k = 0; k < n; k++) {
 			v[k]->p_flags |= PKT_TX;
+			v[k]->p_flowid = 0;
 		}
 	}
 	taken = to->pt_output(to, v, n, now);
@@ -71,6 +83,7 @@ join_burst(struct sk_join *jn, int i, uint64_t now)
 int
 sk_join_run(struct sk_join *jn, uint64_t now)
 {
+	jn->jn_now = now;
 	for (int turn = 0; turn < JOIN_RUNS; turn++) {
 		int a = join_burst(jn, 0, now), b = join_burst(jn, 1, now);
 
@@ -82,6 +95,22 @@ sk_join_run(struct sk_join *jn, uint64_t now)
 		}
 	}
 	return 1;
+}
+
+uint64_t
+sk_join_poll_at(struct sk_join *jn)
+{
+	uint64_t at = PORT_NEVER;
+
+	for (int i = 0; i < 2; i++) {
+		bool refused =
+		    jn->jn_nwait[i] > 0 || jn->jn_port[1 - i]->pt_npend > 0;
+		uint64_t t = refused ? jn->jn_now + JOIN_RETRY :
+				       port_poll_at(jn->jn_port[i]);
+
+		at = t < at ? t : at;
+	}
+	return at;
 }
 
 void

@@ -36,6 +36,7 @@ joined(int version)
 	struct pkt *v[PORT_BURST], *p;
 	uint32_t l4 = version == 4 ? 20 : 40, total = l4 + 20 + 9500;
 	uint8_t *b = calloc(1, total + 14);
+	uint16_t sum;
 
 	s.s_version = version;
 	for (int i = 0; i < 9; i++) {
@@ -54,7 +55,13 @@ joined(int version)
 	CHECK_EQ(p->p_gso_type, version == 4 ? PKT_GSO_TCPV4 : PKT_GSO_TCPV6);
 	CHECK_EQ(p->p_hdrlen, l4 + 20);
 	CHECK(p->p_flags & PKT_CSUM_VALID);
+	/* Open, as that of any super-segment: it may be sent on. */
+	CHECK(p->p_flags & PKT_CSUM_PARTIAL);
+	CHECK_EQ(p->p_csum_start, l4);
+	CHECK_EQ(p->p_csum_offset, 16);
 	CHECK(pkt_copyout(p, 0, total, b));
+	memcpy(&sum, b + l4 + 16, 2);
+	CHECK_EQ(sum, csum_fold(csum_pseudo(b, version, TCP, total - l4)));
 	CHECK_EQ(version == 4 ? get16(b + 2) : get16(b + 4) + 40, total);
 	CHECK_EQ(b[l4 + 13], ACK | PSH);
 	CHECK_EQ(net_get32(b + l4 + 4), 1);
