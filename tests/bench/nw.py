@@ -192,7 +192,7 @@ async def nw_idle(connections: int) -> float:
     """What it costs to wake one connection among so many idle ones: microseconds a message."""
     from xsock import nw
 
-    quiet = nw.Parameters(send_high_water=16384, send_low_water=0, receive_window=16384)
+    quiet = nw.Parameters(send_high_water=16384, receive_window=16384)
     gc.disable()  # it would look at all of them again and again while they are made
     async with nw.Stack.loopback() as stack:
         idle = []

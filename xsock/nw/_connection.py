@@ -53,7 +53,6 @@ __all__ = [
     "Event",
     "Feed",
     "PathChanged",
-    "SoftError",
     "State",
     "StateChanged",
     "StateUpdate",
@@ -125,13 +124,6 @@ class BetterPath(Event):
     """A preferred interface is there, or is gone again."""
 
     available: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SoftError(Event):
-    """Something went wrong that did not end the connection."""
-
-    error: OSError
 
 
 class Feed(AsyncIterator[T]):
@@ -375,9 +367,6 @@ class Connection(AsyncResource, TypedAttributeProvider):
         """Try again now, if the connection is WAITING."""
         if self._retry is not None and not self._retry.done():
             self._retry.set_result(None)
-
-    def try_next_endpoint(self) -> None:
-        """Give the address up that is being tried and go on with the next, if there is one."""
 
     async def aclose(self) -> None:
         """Close: what was sent still arrives. Under a cancelled scope the same as abort()."""

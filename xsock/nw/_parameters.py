@@ -33,8 +33,8 @@ class Parameters(Value):
     *waiting* says what a lack of connectivity does: ``fail`` raises at once, ``path``
     waits while there is no route and fails on refusals, ``wait`` waits for
     everything. *attempt_delay* and *resolution_delay* are those of RFC 8305.
-    ``send`` blocks while *send_high_water* bytes wait to be sent, until the queue is down to
-    *send_low_water*; what is on its way over TCP is bounded by the peer and the path instead.
+    ``send`` blocks while *send_high_water* bytes wait to be sent; what is on its way over TCP is
+    bounded by the peer and the path instead.
     """
 
     required_interface: str | None = None
@@ -53,7 +53,6 @@ class Parameters(Value):
     attempt_delay: float = 0.25
     resolution_delay: float = 0.05
     send_high_water: int = 262_144
-    send_low_water: int = 65_536
     receive_window: int | None = None
     overflow: Literal["drop-newest", "drop-oldest", "block"] = field(default="drop-newest")
 
@@ -82,5 +81,4 @@ class Parameters(Value):
         if self.attempt_delay > ATTEMPT_DELAY_MAX:
             raise ValueError(f"attempt_delay: at most {ATTEMPT_DELAY_MAX:g} seconds are allowed")
         check_count("send_high_water", self.send_high_water, 1, 2**31 - 1)
-        check_count("send_low_water", self.send_low_water, 0, self.send_high_water)
         check_count("receive_window", self.receive_window, 256, 2**30)

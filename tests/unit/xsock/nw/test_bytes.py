@@ -171,7 +171,7 @@ async def test_cancel_storm_loses_and_duplicates_no_byte(net: Any, seed: int) ->
 async def test_a_slow_peer_is_bounded_by_the_high_water_mark(net: Any) -> None:
     high = 32_768
     near, _far = await net.pair(
-        nw.Parameters(send_high_water=high, send_low_water=0),
+        nw.Parameters(send_high_water=high),
         nw.Parameters(receive_window=16_384),
     )
     sent = 0

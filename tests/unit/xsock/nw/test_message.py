@@ -34,7 +34,7 @@ Messages = tuple[MessageConnection, MessageConnection]
 async def pair(net: Any) -> Messages:
     """Length-prefixed messages, on a loopback with a small buffer."""
     near, far = await net.pair(
-        nw.Parameters(send_high_water=65_536, send_low_water=16_384),
+        nw.Parameters(send_high_water=65_536),
         nw.Parameters(receive_window=65_536),
     )
     return frame(near, LengthPrefixed()), frame(far, LengthPrefixed())

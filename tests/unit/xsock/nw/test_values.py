@@ -212,7 +212,6 @@ def test_the_wrong_kind(make: Any) -> None:
         lambda: Parameters(waiting="long"),  # type: ignore[arg-type]
         lambda: Parameters(attempt_delay=0.001),
         lambda: Parameters(attempt_delay=3),
-        lambda: Parameters(send_high_water=10, send_low_water=11),
         lambda: Parameters(local=Endpoint.host("a.example", 1)),
     ],
 )
