@@ -20,7 +20,7 @@ class ContentContext(Value):
 
     *priority* is 0.0 to 1.0, higher first. *expiration* is in seconds from the
     send; data still queued then is dropped. *antecedent* is sent before this. *track* asks for
-    a receipt. *safely_replayable* data may go out with the handshake, twice if it must.
+    a receipt.
     """
 
     identifier: str = "message"
@@ -29,10 +29,6 @@ class ContentContext(Value):
     is_final: bool = field(default=False, kw_only=True)
     antecedent: ContentContext | None = field(default=None, kw_only=True)
     service_class: ServiceClass | None = field(default=None, kw_only=True)
-    reliable: bool | None = field(default=None, kw_only=True)
-    ordered: bool | None = field(default=None, kw_only=True)
-    safely_replayable: bool = field(default=False, kw_only=True)
-    no_fragmentation: bool = field(default=False, kw_only=True)
     track: bool = field(default=False, kw_only=True)
     metadata: tuple[Metadata, ...] = field(default=(), kw_only=True)
 

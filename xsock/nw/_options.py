@@ -92,7 +92,7 @@ class ProtocolOptions(Value):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class IP(ProtocolOptions):
-    """IPv4 or IPv6. *df* sets don't-fragment; *min_mtu* keeps packets to 1280 bytes.
+    """IPv4 or IPv6. *df* sets don't-fragment.
 
     *version* 4 or 6 asks only for addresses of that family. *source* prefers a
     kind of own address (RFC 8981) where there are several.
@@ -101,10 +101,7 @@ class IP(ProtocolOptions):
     version: Literal[4, 6] | None = field(default=None, kw_only=True)
     hop_limit: int | None = field(default=None, kw_only=True)
     df: bool | None = field(default=None, kw_only=True)
-    min_mtu: bool = field(default=False, kw_only=True)
-    rx_timestamps: bool = field(default=False, kw_only=True)
     source: Literal["default", "temporary", "stable"] = field(default="default", kw_only=True)
-    multicast_loop: bool = field(default=True, kw_only=True)
 
     produces: ClassVar[DataMode] = DataMode.PACKET
 
@@ -152,7 +149,6 @@ class TCP(ProtocolOptions):
     no_push: bool = field(default=False, kw_only=True)
     mss: int | None = field(default=None, kw_only=True)
     keepalive: Keepalive | None = field(default=None, kw_only=True)
-    connect_timeout: float | None = field(default=None, kw_only=True)
     user_timeout: float | None = field(default=None, kw_only=True)
     cc: Literal["cubic", "newreno"] | None = field(default=None, kw_only=True)
 
@@ -164,17 +160,15 @@ class TCP(ProtocolOptions):
         check_count("mss", self.mss, 88, 65535)
         if not isinstance(self.keepalive, Keepalive | None):
             raise TypeError(f"keepalive: a Keepalive is wanted, not {self.keepalive!r}")
-        check_seconds("connect_timeout", self.connect_timeout)
         check_seconds("user_timeout", self.user_timeout)
         check_choice("cc", self.cc, None, "cubic", "newreno")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class UDP(ProtocolOptions):
-    """Datagrams (RFC 768). *checksum* False leaves it out where IPv4 allows that."""
+    """Datagrams (RFC 768)."""
 
     below: IP = field(default_factory=lambda: _IP)
-    checksum: bool = field(default=True, kw_only=True)
 
     produces: ClassVar[DataMode] = DataMode.DATAGRAM
     consumes: ClassVar[frozenset[DataMode]] = frozenset({DataMode.PACKET})

@@ -127,7 +127,7 @@ def test_of() -> None:
 
 EVERY = [
     IP(version=6, df=True), TCP(), TCP(IP(hop_limit=3), no_delay=True, keepalive=Keepalive(5)),
-    UDP(checksum=False), TLS(), TLS(alpn=("h2",)), TLV(TLS(), type_bytes=2), Lines(),
+    UDP(IP(hop_limit=3)), TLS(), TLS(alpn=("h2",)), TLV(TLS(), type_bytes=2), Lines(),
     LengthPrefixed(bytes=2, byteorder="little"), Framed(Framer), Framed(Framer, UDP(), key=3),
     Alternatives(TCP(IP(version=6)), TCP(IP(version=4))), Parameters(), TLV.Metadata(7),
     Parameters(required_interface_type=InterfaceType.WIRED, prohibited_interfaces=("en1",)),
