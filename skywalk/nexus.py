@@ -211,6 +211,9 @@ class _Pipe:
         fds = ffi.new("int[2]")
         check(lib.sk_arena_create(params.raw(), fds))
         self.memfd = [int(fds[0]), int(fds[1])]
+        # For the other side, and before nobody may open them any more.
+        mode = os.O_RDONLY | os.O_CLOEXEC
+        self.reading = [os.open(f"/proc/self/fd/{fd}", mode) for fd in self.memfd]
         for fd in self.memfd:
             os.fchmod(fd, 0)
         flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
@@ -224,15 +227,15 @@ class _Pipe:
         assert control is not None, "a side is given away once"
         self.control[side] = None
         own = os.dup(self.memfd[side])
-        other = os.open(f"/proc/self/fd/{self.memfd[1 - side]}", os.O_RDONLY | os.O_CLOEXEC)
+        other = os.dup(self.reading[1 - side])
         halves = [own, other] if side == SERVER else [other, own]
         self.taken.add(side)
         return [*halves, *(os.dup(fd) for fd in self.bell), control.detach()]
 
     def close(self) -> None:
-        for fd in (*self.memfd, *self.bell):
+        for fd in (*self.memfd, *self.reading, *self.bell):
             os.close(fd)
-        self.memfd, self.bell = [], []
+        self.memfd, self.reading, self.bell = [], [], []
         for control in self.control:
             if control is not None:
                 control.close()
