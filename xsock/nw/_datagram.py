@@ -40,7 +40,6 @@ from xsock.nw._wait import TURN_OPS
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
-    from types import TracebackType
 
     from xsock.nw._build import Build
     from xsock.nw._context import ContentContext
@@ -320,8 +319,7 @@ class DatagramSocket(AsyncResource):
         tag.begin(handle)
         self._plug = _Plug(self._driver, handle, self.parameters.overflow, tag)
         self._driver.datagram_sockets.add(self)
-        if self._driver.host is not None:
-            self._claim = self._driver.host.claim(SOCK_DGRAM, handle)
+        self._claim = self._driver.claim(SOCK_DGRAM, handle)
         self.state = State.READY
 
     async def __aenter__(self) -> Self:
@@ -329,21 +327,12 @@ class DatagramSocket(AsyncResource):
         await self._driver.waits.checkpoint()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
     def abort(self) -> None:
         """Close at once."""
         self.state = State.CANCELLED
         self._driver.datagram_sockets.discard(self)
         claim, self._claim = self._claim, None
-        if self._driver.host is not None and claim is not None:
-            self._driver.host.release(claim)
+        self._driver.unclaim(claim)
         if self._plug is not None:
             self._plug.close()
 
@@ -405,10 +394,7 @@ class DatagramSocket(AsyncResource):
         if known is None:
             if len(self._addresses) >= 1024:
                 self._addresses.clear()
-            known = address_of(to)
-            if self._driver.host is not None:
-                known = self._driver.host.redirect(SOCK_DGRAM, known)
-            self._addresses[to] = known
+            known = self._addresses[to] = self._driver.redirect(SOCK_DGRAM, address_of(to))
         return known
 
     @property

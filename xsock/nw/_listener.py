@@ -19,8 +19,6 @@ from xsock.nw._sockets import address_of, endpoint_of, socket_attributes
 from xsock.nw._voucher import adoption
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from xsock.nw._endpoint import Endpoint
     from xsock.nw._loop import Driver
     from xsock.nw._wait import Waiter
@@ -77,22 +75,13 @@ class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
         self._so, self.local = handle, endpoint_of(where)
         self._slot = self._driver.watch(handle, self)
         self._driver.listeners.add(self)
-        if self._driver.host is not None:
-            self._claim = self._driver.host.claim(SOCK_STREAM, handle)
+        self._claim = self._driver.claim(SOCK_STREAM, handle)
         self.state = State.READY
 
     async def __aenter__(self) -> Self:
         self.start()
         await self._driver.waits.checkpoint()
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def abort(self) -> None:
         """Stop listening at once; connections that nobody took are reset."""
@@ -101,8 +90,7 @@ class Listener(AsyncResource, TypedAttributeProvider, Generic[C]):
             return
         self.state = State.CANCELLED
         handle, self._so = self._so, None
-        if self._driver.host is not None and self._claim is not None:
-            self._driver.host.release(self._claim)
+        self._driver.unclaim(self._claim)
         self._driver.unwatch(self._slot)
         self._driver.listeners.discard(self)
         ffi.gc(handle, None)

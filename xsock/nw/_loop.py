@@ -61,7 +61,7 @@ class Driver:
         host: Host | None = None,
     ) -> None:  # fmt: skip
         self.core = core
-        self.host = host
+        self._host = host
         self.waits: Waits = here()
         self.turn = 0
         self.is_closed = False
@@ -178,3 +178,18 @@ class Driver:
             return None
         check(result)
         return adopt(out[0]), peer
+
+    # ---- the loopback rule of the process, where there is one (see Host) ----
+
+    def redirect(self, kind: int, addr: Any) -> Any:
+        """Where a socket of *kind* has to go for a ``struct bsd_addr``."""
+        return addr if self._host is None else self._host.redirect(kind, addr)
+
+    def claim(self, kind: int, handle: Any) -> tuple[int, int] | None:
+        """A bound socket serves its port; give the answer to unclaim()."""
+        return None if self._host is None else self._host.claim(kind, handle)
+
+    def unclaim(self, claim: tuple[int, int] | None) -> None:
+        """The socket is gone."""
+        if self._host is not None and claim is not None:
+            self._host.release(claim)

@@ -213,9 +213,7 @@ async def dial(
 
     *begin* is handed the socket before anything is sent.
     """
-    target = address_of(to)
-    if driver.host is not None:
-        target = driver.host.redirect(kind, target)
+    target = driver.redirect(kind, address_of(to))
     handle = driver.socket(target.family, kind)
     slot = -1
     try:
