@@ -13,6 +13,7 @@ A batch makes no object per packet until it is asked for one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -43,22 +44,10 @@ class Copied:
         self.view = memoryview(data)
 
 
-class Packet:
-    """Received bytes in place. Use it in ``with``, or call release()."""
+class _Loan(ABC):
+    """Something lent for a with-block, or until release() if it was retained."""
 
-    __slots__ = ("_is_retained", "_pieces", "_views", "context", "remote")
-
-    def __init__(
-        self,
-        pieces: Sequence[Lent | Copied],
-        context: ContentContext = DEFAULT_MESSAGE,
-        remote: Endpoint | None = None,
-    ) -> None:
-        self._pieces: Sequence[Lent | Copied] | None = pieces
-        self._views = tuple(piece.view.toreadonly() for piece in pieces)
-        self._is_retained = False
-        self.context = context
-        self.remote = remote
+    __slots__ = ("_is_retained",)
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +60,38 @@ class Packet:
     ) -> None:
         if not self._is_retained:
             self.release()
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give the memory back, as far as no slice of it lives. Twice is harmless."""
+
+    @abstractmethod
+    def _held(self) -> object:
+        """What is lent; ValueError once it was given back."""
+
+    def retain(self) -> Self:
+        """Keep it beyond the with-block; release() it some time."""
+        self._held()
+        self._is_retained = True
+        return self
+
+
+class Packet(_Loan):
+    """Received bytes in place. Use it in ``with``, or call release()."""
+
+    __slots__ = ("_pieces", "_views", "context", "remote")
+
+    def __init__(
+        self,
+        pieces: Sequence[Lent | Copied],
+        context: ContentContext = DEFAULT_MESSAGE,
+        remote: Endpoint | None = None,
+    ) -> None:
+        self._pieces: Sequence[Lent | Copied] | None = pieces
+        self._views = tuple(piece.view.toreadonly() for piece in pieces)
+        self._is_retained = False
+        self.context = context
+        self.remote = remote
 
     def release(self) -> None:
         """Give the memory back, as far as no slice of it lives. Twice is harmless."""
@@ -102,12 +123,10 @@ class Packet:
         self.release()
         return data
 
-    def retain(self) -> Packet:
-        """Keep the packet beyond the with-block; release() it some time."""
+    def _held(self) -> Sequence[Lent | Copied]:
         if self._pieces is None:
             raise ValueError(GONE)
-        self._is_retained = True
-        return self
+        return self._pieces
 
     def forward(self, other: Connection, context: ContentContext | None = None) -> bool:
         """Queue the packet to *other* without copying it, and give it back here.
@@ -115,18 +134,16 @@ class Packet:
         False, and nothing has happened, if *other* has no room. A packet that is a copy, or that
         belongs to another stack, is copied.
         """
-        if self._pieces is None:
-            raise ValueError(GONE)
-        if not other._forward(self._pieces):
+        if not other._forward(self._held()):
             return False
         self.release()
         return True
 
 
-class PacketBatch:
+class PacketBatch(_Loan):
     """Several packets received at once, given back in one step."""
 
-    __slots__ = ("_is_retained", "_pieces", "context")
+    __slots__ = ("_pieces", "context")
 
     def __init__(
         self, pieces: list[Lent | Copied], context: ContentContext = DEFAULT_MESSAGE
@@ -135,27 +152,9 @@ class PacketBatch:
         self._is_retained = False
         self.context = context
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if not self._is_retained:
-            self.release()
-
     def release(self) -> None:
         """Give all of the memory back, as far as no slice of it lives."""
         self._pieces = None
-
-    def retain(self) -> Self:
-        """Keep the batch beyond the with-block; release() it some time."""
-        self._held()
-        self._is_retained = True
-        return self
 
     def _held(self) -> list[Lent | Copied]:
         if self._pieces is None:
@@ -206,10 +205,10 @@ class PacketBatch:
         return len(pieces)
 
 
-class DatagramBatch:
+class DatagramBatch(_Loan):
     """Datagrams received at once, in one slab of memory."""
 
-    __slots__ = ("_datagrams", "_is_retained", "_unpack", "_views")
+    __slots__ = ("_datagrams", "_unpack", "_views")
 
     def __init__(self, datagrams: Datagrams, unpack: Any) -> None:
         self._datagrams: Datagrams | None = datagrams
@@ -217,27 +216,9 @@ class DatagramBatch:
         self._views: list[memoryview] | None = None
         self._is_retained = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if not self._is_retained:
-            self._datagrams = self._views = None
-
     def release(self) -> None:
         """Give the memory back, as far as no slice of it lives."""
         self._datagrams = self._views = None
-
-    def retain(self) -> Self:
-        """Keep the batch beyond the with-block; release() it some time."""
-        self._held()
-        self._is_retained = True
-        return self
 
     def _held(self) -> Datagrams:
         if self._datagrams is None:
